@@ -1,0 +1,31 @@
+# Every recipe is one simple command, so that make hands a SIGTERM straight to it.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo up test check bench model clean
+
+demo: $(INSTALLED) ## start everything, rank a real example, stop
+	$(RUN) -m scripts.demo
+
+up: $(INSTALLED) ## keep the system running: PORT= WORKERS= MODEL=
+	$(RUN) -m scripts.up
+
+test: $(INSTALLED) ## all tests, on a Redis and workers of their own
+	$(RUN) -m pytest
+
+check: $(INSTALLED) ## format, lint, types, import rules
+	$(RUN) -m scripts.check
+
+bench: $(INSTALLED) ## the benchmarks, as ratios
+	$(RUN) -m benchmarks.pipeline
+
+model: $(INSTALLED) ## train the demo model anew
+	$(RUN) -m scripts.train_demo_model --output models/demo
+
+clean:
+	rm -rf .venv .run dist build
+
+$(INSTALLED): pyproject.toml constraints.txt scripts/install.py
+	$(PYTHON) scripts/install.py $(VENV)

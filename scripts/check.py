@@ -1,0 +1,30 @@
+"""`make check`: every static check, all of them even if one fails."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+BIN = Path(sysconfig.get_path("scripts"))
+CHECKS = {
+    "lint": [str(BIN / "ruff"), "check", "."],
+    "format": [str(BIN / "ruff"), "format", "--check", "."],
+    "types": [str(BIN / "mypy")],
+    "imports": [str(BIN / "lint-imports")],
+}
+
+
+def main() -> int:
+    failed = []
+    for name, command in CHECKS.items():
+        print(f"== {name}", flush=True)
+        if subprocess.run(command).returncode != 0:
+            failed.append(name)
+    print("failed: " + ", ".join(failed) if failed else "all checks passed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
