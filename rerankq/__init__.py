@@ -1,0 +1,49 @@
+"""The durable queue between a search or RAG system and a reranking model: the light client."""
+
+from rerankq.client import AsyncClient, Client
+from rerankq.errors import (
+    APIError,
+    ConnectionFailed,
+    DecodeError,
+    InvalidRequest,
+    JobFailed,
+    JobNotFinished,
+    NotFound,
+    Overloaded,
+    RerankqError,
+    SettingsError,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+)
+from rerankq.schema import Document, Job, JobRequest, Problem, QueueView, Result
+from rerankq.status import JobStatus, Lane
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "APIError",
+    "AsyncClient",
+    "Client",
+    "ConnectionFailed",
+    "DecodeError",
+    "Document",
+    "InvalidRequest",
+    "Job",
+    "JobFailed",
+    "JobNotFinished",
+    "JobRequest",
+    "JobStatus",
+    "Lane",
+    "NotFound",
+    "Overloaded",
+    "Problem",
+    "QueueView",
+    "RerankqError",
+    "Result",
+    "SettingsError",
+    "TooLarge",
+    "Unauthorized",
+    "Unavailable",
+    "__version__",
+]

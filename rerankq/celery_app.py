@@ -1,0 +1,51 @@
+"""The Celery app both sides build from the same settings: JSON only, bounded time-outs."""
+
+from __future__ import annotations
+
+from celery import Celery
+from kombu import Exchange, Queue
+
+from rerankq.ledger.keys import (
+    QUEUE_BELL,
+    QUEUE_BULK,
+    QUEUE_INTERACTIVE,
+    TASK_BELL,
+    TASK_RERANK,
+)
+from rerankq.settings import Settings
+
+
+def make_app(settings: Settings, *, name: str = "rerankq") -> Celery:
+    """A Celery app on the settings' Redis, with our queues and routes."""
+    app = Celery(name, broker=settings.redis_url, backend=settings.redis_url, set_as_current=False)
+    app.conf.update(
+        accept_content=["json"],
+        task_serializer="json",
+        result_serializer="json",
+        task_queues=[
+            Queue(queue, Exchange(queue), routing_key=queue)
+            for queue in (QUEUE_BELL, QUEUE_INTERACTIVE, QUEUE_BULK)
+        ],
+        task_routes={TASK_BELL: {"queue": QUEUE_BELL}, TASK_RERANK: {"queue": QUEUE_BULK}},
+        task_default_queue=QUEUE_BULK,
+        result_expires=settings.result_ttl,
+        broker_transport_options={
+            "visibility_timeout": settings.visibility_timeout,
+            # By default a killed worker's message came back 95 s after a time-out of 10 s.
+            "unacked_restore_interval": 5,
+            "unacked_restore_throttle": 1,
+            "socket_timeout": 5.0,
+            "socket_connect_timeout": 2.0,
+            "socket_keepalive": True,
+            "health_check_interval": 10,
+        },
+        redis_socket_timeout=5.0,
+        redis_socket_connect_timeout=2.0,
+        redis_socket_keepalive=True,
+        redis_backend_health_check_interval=10,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        worker_send_task_events=False,
+        task_send_sent_event=False,
+    )
+    return app

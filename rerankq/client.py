@@ -1,0 +1,278 @@
+"""The client: submit, wait, read, cancel. Blocking (`Client`) and asynchronous (`AsyncClient`)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any, Self
+
+import httpx
+
+from rerankq.errors import ConnectionFailed, JobFailed, JobNotFinished
+from rerankq.requests import Requests
+from rerankq.schema import Document, Job, JobList, QueueView, Result
+from rerankq.status import JobStatus
+from rerankq.transport import Outcome, Send, attempts, check
+
+LONG_POLL_S = 30.0
+RETRY_FOR_S = 30.0
+
+
+def _ranking(job: Job) -> list[Result]:
+    if job.status is not JobStatus.SUCCEEDED:
+        raise JobFailed(job)
+    return job.results or []
+
+
+class Client:
+    """A blocking client. Thread-safe; close it, or use it as a context manager.
+
+    Args:
+        url: of the service; default `RERANKQ_URL`, then http://127.0.0.1:8000.
+        api_key: default `RERANKQ_API_KEY`.
+        retry_for: seconds in which 429, 503 and connection failures are met with another try,
+            after the time the service names in `Retry-After` or with exponential back-off.
+
+    Every method raises `APIError` (one of its classes) when the service refuses and
+    `ConnectionFailed` when it cannot be reached.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        api_key: str | None = None,
+        retry_for: float = RETRY_FOR_S,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._calls = Requests(url, api_key, retry_for)
+        self._http = httpx.Client(transport=transport)
+
+    def submit(
+        self,
+        query: str,
+        documents: Sequence[str | Document],
+        *,
+        idempotency_key: str | None = None,
+        **options: Any,
+    ) -> Job:
+        """Hand a job over; once this returns it is durable.
+
+        Args:
+            idempotency_key: the same key and body give the same job; default: a fresh one.
+            options: further fields of `JobRequest` (instruction, top_n, lane, ...).
+        """
+        request = self._calls.submit(query, documents, idempotency_key, options)
+        return Job.model_validate_json(self._send(request).content)
+
+    def get(self, job_id: str, *, wait: float = 0, partial: bool = False) -> Job:
+        """The job now, or after `wait` seconds (at most 60), or once it is final."""
+        return Job.model_validate_json(self._send(self._calls.get(job_id, wait, partial)).content)
+
+    def wait(self, job_id: str, timeout: float | None = None) -> Job:
+        """The final job.
+
+        Raises:
+            JobNotFinished: `timeout` seconds passed first.
+        """
+        deadline = time.monotonic() + (float("inf") if timeout is None else timeout)
+        while True:
+            left = deadline - time.monotonic()
+            job = self.get(job_id, wait=max(0.0, min(LONG_POLL_S, left)))
+            if job.status.final:
+                return job
+            if time.monotonic() >= deadline:
+                raise JobNotFinished(job)
+
+    def rerank(
+        self,
+        query: str,
+        documents: Sequence[str | Document],
+        *,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> list[Result]:
+        """Submit, wait, and return the ranking, best first.
+
+        Raises:
+            JobFailed: the job ended without a ranking.
+            JobNotFinished: `timeout` seconds passed first; the job goes on.
+        """
+        return _ranking(self.wait(self.submit(query, documents, **options).id, timeout))
+
+    def cancel(self, job_id: str) -> Job:
+        """Withdraw a job; one that is final stays as it is."""
+        return Job.model_validate_json(self._send(self._calls.cancel(job_id)).content)
+
+    def results(self, job_id: str) -> Iterator[Result]:
+        """The ranking of a finished job, streamed, best first."""
+        request = self._calls.results(job_id)
+        response = self._send(request, stream=True)
+        try:
+            for line in response.iter_lines():
+                yield Result.model_validate_json(line)
+        except httpx.TransportError as error:
+            raise ConnectionFailed(f"the results broke off: {error}") from None
+        finally:
+            response.close()
+
+    def jobs(self, status: JobStatus | None = None) -> Iterator[Job]:
+        """All jobs that are still kept, newest first."""
+        cursor: str | None = None
+        while True:
+            response = self._send(self._calls.jobs(status, cursor))
+            page = JobList.model_validate_json(response.content)
+            yield from page.data
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def queue(self) -> QueueView:
+        """How much waits, how much is in flight, how many workers there are."""
+        return QueueView.model_validate_json(self._send(self._calls.queue()).content)
+
+    def close(self) -> None:
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _send(self, request: httpx.Request, *, stream: bool = False) -> httpx.Response:
+        flow = attempts(self._calls.retry_for)
+        step = next(flow)
+        outcome: Outcome
+        while True:
+            outcome = None
+            if isinstance(step, Send):
+                try:
+                    outcome = self._http.send(request, stream=stream)
+                    if not outcome.is_success:
+                        outcome.read()
+                except httpx.TransportError as error:
+                    outcome = error
+            else:
+                time.sleep(step.seconds)
+            try:
+                step = flow.send(outcome)
+            except StopIteration as end:
+                return check(end.value)
+
+
+class AsyncClient:
+    """`Client` for an event loop: the same arguments, methods and errors, awaited."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        api_key: str | None = None,
+        retry_for: float = RETRY_FOR_S,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._calls = Requests(url, api_key, retry_for)
+        self._http = httpx.AsyncClient(transport=transport)
+
+    async def submit(
+        self,
+        query: str,
+        documents: Sequence[str | Document],
+        *,
+        idempotency_key: str | None = None,
+        **options: Any,
+    ) -> Job:
+        """See `Client.submit`."""
+        request = self._calls.submit(query, documents, idempotency_key, options)
+        return Job.model_validate_json((await self._send(request)).content)
+
+    async def get(self, job_id: str, *, wait: float = 0, partial: bool = False) -> Job:
+        """See `Client.get`."""
+        response = await self._send(self._calls.get(job_id, wait, partial))
+        return Job.model_validate_json(response.content)
+
+    async def wait(self, job_id: str, timeout: float | None = None) -> Job:  # noqa: ASYNC109
+        """See `Client.wait`."""
+        deadline = time.monotonic() + (float("inf") if timeout is None else timeout)
+        while True:
+            left = deadline - time.monotonic()
+            job = await self.get(job_id, wait=max(0.0, min(LONG_POLL_S, left)))
+            if job.status.final:
+                return job
+            if time.monotonic() >= deadline:
+                raise JobNotFinished(job)
+
+    async def rerank(
+        self,
+        query: str,
+        documents: Sequence[str | Document],
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109
+        **options: Any,
+    ) -> list[Result]:
+        """See `Client.rerank`."""
+        job = await self.submit(query, documents, **options)
+        return _ranking(await self.wait(job.id, timeout))
+
+    async def cancel(self, job_id: str) -> Job:
+        """See `Client.cancel`."""
+        response = await self._send(self._calls.cancel(job_id))
+        return Job.model_validate_json(response.content)
+
+    async def results(self, job_id: str) -> AsyncIterator[Result]:
+        """See `Client.results`."""
+        response = await self._send(self._calls.results(job_id), stream=True)
+        try:
+            async for line in response.aiter_lines():
+                yield Result.model_validate_json(line)
+        except httpx.TransportError as error:
+            raise ConnectionFailed(f"the results broke off: {error}") from None
+        finally:
+            await response.aclose()
+
+    async def jobs(self, status: JobStatus | None = None) -> AsyncIterator[Job]:
+        """See `Client.jobs`."""
+        cursor: str | None = None
+        while True:
+            response = await self._send(self._calls.jobs(status, cursor))
+            page = JobList.model_validate_json(response.content)
+            for job in page.data:
+                yield job
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def queue(self) -> QueueView:
+        """See `Client.queue`."""
+        return QueueView.model_validate_json((await self._send(self._calls.queue())).content)
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def _send(self, request: httpx.Request, *, stream: bool = False) -> httpx.Response:
+        flow = attempts(self._calls.retry_for)
+        step = next(flow)
+        outcome: Outcome
+        while True:
+            outcome = None
+            if isinstance(step, Send):
+                try:
+                    outcome = await self._http.send(request, stream=stream)
+                    if not outcome.is_success:
+                        await outcome.aread()
+                except httpx.TransportError as error:
+                    outcome = error
+            else:
+                await asyncio.sleep(step.seconds)
+            try:
+                step = flow.send(outcome)
+            except StopIteration as end:
+                return check(end.value)

@@ -1,0 +1,1 @@
+"""The job store: everything durable about a job, and the only scripts that may touch it."""

@@ -1,0 +1,159 @@
+"""Each change of the ledger as a value: the script, its arguments, how to read its answer.
+
+The blocking and the asynchronous ledger run the same calls, so neither can drift.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
+
+from rerankq.ledger.codec import VERSION, ShardOutput
+from rerankq.ledger.keys import split_entry
+from rerankq.schema import Problem
+from rerankq.status import JobStatus, Lane
+
+T = TypeVar("T")
+Arg = str | bytes | int | float
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One script call. `read` turns Redis's answer into the result."""
+
+    script: str
+    args: tuple[Arg, ...]
+    read: Callable[[Any], T]
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What became of a submission.
+
+    Attributes:
+        outcome: created; existing (same key and body, or a replay); conflict (same key, other
+            body); full (the lane's backlog); unstaged (the upload took too long).
+        job_id: of the job that now exists; with `full` the number of open entries.
+    """
+
+    outcome: Literal["created", "existing", "conflict", "full", "unstaged"]
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A leased entry.
+
+    Attributes:
+        fair_score: its place among others, in ms; lower goes first.
+        tokens: estimated at submission.
+        waited_ms: since the job was accepted.
+        context: undecoded `JobContext`.
+        input: undecoded `ShardInput`; None if its job lost it.
+    """
+
+    entry: str
+    lane: Lane
+    fair_score: float
+    tokens: int
+    waited_ms: int
+    context: bytes
+    input: bytes | None
+
+    @property
+    def job_id(self) -> str:
+        return split_entry(self.entry)[0]
+
+
+def commit(
+    job_id: str,
+    header: Mapping[str, Arg],
+    *,
+    entries: int,
+    max_backlog: int,
+    owner: str,
+    expires_in_ms: int,
+    idempotency: tuple[str, str] | None,
+) -> Call[Committed]:
+    """Args: idempotency: hash of the key, hash of the body."""
+    key, body = idempotency or ("", "")
+    pairs = [part for item in header.items() for part in item]
+    return Call(
+        "commit",
+        (job_id, entries, max_backlog, key, body, owner, expires_in_ms, *pairs),
+        lambda answer: Committed(answer[0].decode(), answer[1].decode()),
+    )
+
+
+def take(
+    worker: str,
+    lease_ms: int,
+    *,
+    most: int,
+    room: int,
+    bulk_room: int,
+    bulk_turn: bool,
+    idle: bool,
+) -> Call[tuple[bool, list[Taken]]]:
+    """The answer: whether bulk work is still ready, and what was taken."""
+    return Call(
+        "take",
+        (worker, lease_ms, VERSION, most, room, bulk_room, int(bulk_turn), int(idle)),
+        lambda answer: (answer[0] > 0, [_taken(row) for row in answer[1:]]),
+    )
+
+
+def _taken(row: list[Any]) -> Taken:
+    entry, lane, score, tokens, waited = (part.decode() for part in row[:5])
+    context, data = row[5], row[6] if len(row) > 6 else None
+    return Taken(entry, Lane(lane), float(score), int(tokens), int(waited), context, data)
+
+
+def hold(worker: str, lease_ms: int, entries: Iterable[str], *, mark: bool) -> Call[set[str]]:
+    """The answer: the entries that are gone."""
+    return Call(
+        "hold",
+        (worker, lease_ms, int(mark), *entries),
+        lambda answer: {entry.decode() for entry in answer},
+    )
+
+
+def complete(entry: str, output: ShardOutput, model: str, revision: str) -> Call[bool]:
+    """The answer: whether this call's scores are the ones that count."""
+    return Call(
+        "complete",
+        (
+            entry,
+            output.encode(),
+            len(output.log_odds),
+            output.tokens,
+            len(output.truncated),
+            model,
+            revision,
+        ),
+        lambda answer: answer == b"stored",
+    )
+
+
+def release(worker: str, entries: Iterable[str]) -> Call[int]:
+    return Call("release", (worker, *entries), int)
+
+
+def finish(job_id: str, status: JobStatus, problem: Problem | None = None) -> Call[bool]:
+    text = problem.model_dump_json(exclude_none=True) if problem else ""
+    return Call("finish", (job_id, status, text), bool)
+
+
+EXPIRED = Problem(
+    title="Expired", status=410, code="expired", detail="the job's deadline passed before its end"
+)
+
+
+def reap(lease_ms: int) -> Call[tuple[int, int]]:
+    """The answer: entries reclaimed, jobs expired."""
+    return Call(
+        "reap",
+        (lease_ms, EXPIRED.model_dump_json(exclude_none=True)),
+        lambda answer: (answer[0], answer[1]),
+    )

@@ -1,0 +1,69 @@
+"""Every name in Redis: ledger keys, queues, tasks, the channel.
+
+The Lua scripts get these names from here too (`scripts.prelude`), so a key is spelled once.
+Times are Redis server milliseconds. An entry is `<job id>:<k>`, one shard of the job.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+ROOT = "rerankq:"
+
+
+class Key(StrEnum):
+    """Names under the root; those that end in a colon take a lane, a job id or a worker id."""
+
+    PENDING = "pending:"  # + lane: sorted set, open entry -> accepted ms; what autoscalers read
+    READY = "ready:"  # + lane: sorted set, entry to take -> fair score in ms
+    LEASE = "lease"  # sorted set, taken entry -> ms when the lease ends
+    OWNER = "owner"  # hash, taken entry -> worker that holds it
+    DEVICE = "device"  # hash, entry -> worker that put it on its device
+    TROUBLE = "trouble"  # hash, entry -> "losses losses_on_device"
+    JOB = "job:"  # + id: hash, the job's header; with a Part behind it, what belongs to the job
+    IDEM = "idem:"  # + hash of owner and Idempotency-Key: hash, job id and body hash
+    DEADLINES = "deadlines"  # sorted set, job id -> ms when it expires
+    JOBS = "jobs:"  # + owner: sorted set, job id -> created ms; the newest JOBS_KEPT
+    WORKER = "worker:"  # + id: hash, what the worker says of itself; lives WORKER_TTL_MS
+    WORKERS = "workers"  # sorted set, worker id -> ms of its last heartbeat
+    TICK = "tick"  # string, ms of the last reap
+    TOKENS = "tokens:"  # + lane: string, backlog in estimated tokens
+    COUNTS = "counts"  # hash, "<status> <lane>" -> jobs that ever reached it
+    DONE = "done"  # channel, "<id> <status> <lane> <ms from created to finished>"
+
+
+class Part(StrEnum):
+    """Hashes of one job, named `job:<id><part>`; the field is the shard's number k."""
+
+    INPUT = ":in"  # compressed shard; lives 10 min while staged, gone once scored or final
+    OUTPUT = ":out"  # float32 log-odds and usage
+    ECHO = ":echo"  # the caller's ids and texts that go back with the results
+
+
+STAGED_TTL_MS = 600_000  # an upload that never commits is forgotten
+WORKER_TTL_MS = 15_000
+WORKER_SEEN_MS = 10_000  # a worker silent for longer does not count as ready
+TICK_STALE_MS = 5_000  # a longer gap means Redis or the host slept: nobody's lease may lapse
+JOBS_KEPT = 100_000
+MAX_ENTRIES = 2_000  # of one job; more would hold Redis for too long in one script
+
+QUEUE_INTERACTIVE = "rerankq.interactive"
+QUEUE_BULK = "rerankq.bulk"
+QUEUE_BELL = "rerankq.bell"
+
+TASK_RERANK = "rerankq.rerank"
+TASK_BELL = "rerankq.bell"
+
+
+def name(key: Key, tail: str = "", root: str = ROOT) -> str:
+    """The full Redis name of a key, e.g. `rerankq:pending:bulk`."""
+    return f"{root}{key}{tail}"
+
+
+def entry(job_id: str, k: int) -> str:
+    return f"{job_id}:{k}"
+
+
+def split_entry(text: str) -> tuple[str, int]:
+    job_id, _, k = text.rpartition(":")
+    return job_id, int(k)

@@ -1,0 +1,53 @@
+-- commit: staged inputs become a job.
+-- Precondition: the inputs are staged, the lane's backlog has room, the idempotency key is free.
+-- Postcondition: the job and its entries exist and the inputs no longer expire; or nothing changed.
+-- A replay answers `existing`. Checked in here, so that API replicas cannot race one another.
+-- ARGV: id, n, max_backlog, idem key ('' for none), body hash, owner, deadline_in ms,
+--       then field, value, ... of the header.
+-- Returns {created | existing | conflict | full | unstaged, job id or open entries}.
+local id, n, max_backlog = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local idem, body, owner, deadline_in = ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7])
+local key, now = JOB .. id, now_ms()
+
+if redis.call('EXISTS', key) == 1 then return { 'existing', id } end
+if idem ~= '' then
+  local known = redis.call('HMGET', IDEM .. idem, 'job', 'body')
+  if known[1] and redis.call('EXISTS', JOB .. known[1]) == 1 then
+    redis.call('DEL', key .. INPUT, key .. ECHO)
+    return { known[2] == body and 'existing' or 'conflict', known[1] }
+  end
+end
+
+local header = {}
+for i = 8, #ARGV, 2 do header[ARGV[i]] = ARGV[i + 1] end
+local lane = header.lane
+local open = redis.call('ZCARD', PENDING .. lane)
+-- A single job larger than the limit is let in when it is alone: otherwise it could never run.
+if open > 0 and open + n > max_backlog then
+  redis.call('DEL', key .. INPUT, key .. ECHO)
+  return { 'full', tostring(open) }
+end
+if redis.call('HLEN', key .. INPUT) ~= n then return { 'unstaged', id } end
+
+-- First the write that a full Redis refuses, so that nothing is left half done.
+redis.call('HSET', key, unpack(ARGV, 8))
+redis.call('HSET', key, 'status', 'queued', 'left', n, 'created', int(now), 'scored', 0,
+  'deadline', int(now + deadline_in))
+redis.call('PERSIST', key .. INPUT)
+redis.call('PERSIST', key .. ECHO)
+local stride = tonumber(header.stride)
+for k = 0, n - 1 do
+  local entry = id .. ':' .. k
+  redis.call('ZADD', PENDING .. lane, int(now), entry)
+  redis.call('ZADD', READY .. lane, int(now + k * stride), entry)
+end
+redis.call('INCRBY', TOKENS .. lane, int(n * tonumber(header.entry_tokens)))
+redis.call('ZADD', DEADLINES, int(now + deadline_in), id)
+redis.call('ZADD', JOBS .. owner, int(now), id)
+redis.call('ZREMRANGEBYRANK', JOBS .. owner, 0, -(JOBS_KEPT + 1))
+redis.call('HINCRBY', COUNTS, 'queued ' .. lane, 1)
+if idem ~= '' then
+  redis.call('HSET', IDEM .. idem, 'job', id, 'body', body)
+  redis.call('PEXPIRE', IDEM .. idem, int(deadline_in + tonumber(header.result_ttl)))
+end
+return { 'created', id }

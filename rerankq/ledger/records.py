@@ -1,0 +1,141 @@
+"""The records of the ledger as values: a job's header, a worker's word about itself."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from rerankq.ledger.calls import Arg
+from rerankq.ledger.codec import VERSION, JobContext
+from rerankq.ledger.sharding import Cut
+from rerankq.schema import JobRequest, Problem
+from rerankq.status import JobStatus, Lane
+
+
+def new_job_id() -> str:
+    """Sorts by time, so that equal fair scores are served in order of arrival; unguessable."""
+    return f"job_{int(time.time() * 1000):012x}{secrets.token_hex(10)}"
+
+
+def is_job_id(text: str) -> bool:
+    return re.fullmatch(r"job_[0-9a-f]{32}", text) is not None
+
+
+def header(
+    request: JobRequest,
+    cut: Cut,
+    *,
+    model: str,
+    owner: str,
+    request_id: str,
+    result_ttl_ms: int,
+) -> dict[str, Arg]:
+    """What `commit` writes of a new job; the script adds status, counters and times."""
+    return {
+        "version": VERSION,
+        "lane": request.lane,
+        "entries": len(cut.bounds),
+        "total": len(request.documents),
+        "entry_tokens": cut.entry_tokens,
+        "stride": cut.stride_ms,
+        "model": model,
+        "owner": owner,
+        "context": JobContext(request.query, request.instruction, request_id).encode(),
+        "result_ttl": result_ttl_ms,
+        "top_n": request.top_n or 0,
+        "raw_scores": int(request.raw_scores),
+        "metadata": json.dumps(request.metadata) if request.metadata is not None else "",
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """A job's header as the ledger has it. Times are Redis milliseconds."""
+
+    id: str
+    status: JobStatus
+    lane: Lane
+    entries: int
+    total: int
+    scored: int
+    tokens: int
+    truncated: int
+    model: str
+    revision: str | None
+    owner: str
+    created: int
+    started: int | None
+    finished: int | None
+    deadline: int
+    retained: int | None
+    top_n: int | None
+    raw_scores: bool
+    metadata: dict[str, Any] | None
+    error: Problem | None
+
+    @classmethod
+    def decode(cls, job_id: str, fields: Mapping[bytes, bytes]) -> JobRecord:
+        text = {key.decode(): value.decode() for key, value in fields.items() if key != b"context"}
+
+        def number(key: str) -> int | None:
+            return int(text[key]) if text.get(key) else None
+
+        return cls(
+            id=job_id,
+            status=JobStatus(text["status"]),
+            lane=Lane(text["lane"]),
+            entries=int(text["entries"]),
+            total=int(text["total"]),
+            scored=int(text["scored"]),
+            tokens=number("tokens") or 0,
+            truncated=number("truncated") or 0,
+            model=text["model"],
+            revision=text.get("revision"),
+            owner=text["owner"],
+            created=int(text["created"]),
+            started=number("started"),
+            finished=number("finished"),
+            deadline=int(text["deadline"]),
+            retained=number("retained"),
+            top_n=number("top_n") or None,
+            raw_scores=text["raw_scores"] == "1",
+            metadata=json.loads(text["metadata"]) if text["metadata"] else None,
+            error=Problem.model_validate_json(text["error"]) if "error" in text else None,
+        )
+
+
+class WorkerInfo(BaseModel):
+    """What a worker says of itself with every heartbeat.
+
+    Attributes:
+        tokens_per_s: measured while busy; 0 until then.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: str
+    state: Literal["loading", "ready", "draining"]
+    model: str
+    revision: str
+    template: str
+    score_space: str
+    instruction: bool
+    max_length: int
+    dtype: str
+    device: str
+    attention: str
+    tokens_per_s: float = 0.0
+
+    def encode(self) -> dict[str, str]:
+        return {key: str(value) for key, value in self.model_dump().items()}
+
+    @classmethod
+    def decode(cls, fields: Mapping[bytes, bytes]) -> WorkerInfo:
+        return cls.model_validate({key.decode(): value.decode() for key, value in fields.items()})

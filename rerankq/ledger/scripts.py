@@ -1,0 +1,27 @@
+"""Loading the Lua scripts, with the key names of `keys.py` put in front."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+
+from rerankq.ledger import keys
+from rerankq.ledger.keys import Key, Part, name
+
+NAMES = ("commit", "take", "hold", "complete", "release", "finish", "reap")
+
+
+@cache
+def source(script: str, root: str = keys.ROOT) -> str:
+    """The whole text of a script for the ledger under `root`."""
+    folder = files("rerankq.ledger") / "lua"
+    common = (folder / "common.lua").read_text()
+    return "\n".join([_prelude(root), common, (folder / f"{script}.lua").read_text()])
+
+
+def _prelude(root: str) -> str:
+    lines = [f"local {key.name} = '{name(key, root=root)}'" for key in Key]
+    lines += [f"local {part.name} = '{part}'" for part in Part]
+    numbers = {"JOBS_KEPT": keys.JOBS_KEPT, "TICK_STALE_MS": keys.TICK_STALE_MS}
+    lines += [f"local {constant} = {value}" for constant, value in numbers.items()]
+    return "\n".join(lines)

@@ -1,0 +1,76 @@
+"""The ledger as a worker uses it: blocking, from its own threads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import redis
+from redis.exceptions import NoScriptError
+
+from rerankq.ledger import keys, scripts
+from rerankq.ledger.calls import Call
+from rerankq.ledger.keys import Key, name
+from rerankq.ledger.records import WorkerInfo
+
+T = TypeVar("T")
+
+
+class Ledger:
+    """Runs calls against one Redis. Thread-safe.
+
+    Raises of every method: redis.RedisError when Redis does not answer in time. Whether the call
+    was carried out is then unknown; repeating it is harmless.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        # redis-py types every answer for both of its modes at once (bytes or str, now or later).
+        self._client: Any = client
+        self._hashes: dict[str, str] = {}
+
+    def run(self, call: Call[T]) -> T:
+        (result,) = self.run_all([call])
+        return result
+
+    def run_all(self, calls: Sequence[Call[T]]) -> list[T]:
+        """All in one round trip, in order, each atomic on its own."""
+        answers = self._send(calls)
+        if any(isinstance(answer, NoScriptError) for answer in answers):
+            self._load(calls)
+            answers = self._send(calls)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return [call.read(answer) for call, answer in zip(calls, answers, strict=True)]
+
+    def heartbeat(self, info: WorkerInfo) -> int:
+        """Say that this worker lives; silence removes it after `WORKER_TTL_MS`.
+
+        Returns: Redis's clock in ms.
+        """
+        seconds, micros = self._client.time()
+        now = seconds * 1000 + micros // 1000
+        pipe = self._client.pipeline(transaction=False)
+        pipe.hset(name(Key.WORKER, info.id), mapping=info.encode())
+        pipe.pexpire(name(Key.WORKER, info.id), keys.WORKER_TTL_MS)
+        pipe.zadd(name(Key.WORKERS), {info.id: now})
+        pipe.zremrangebyscore(name(Key.WORKERS), "-inf", now - keys.WORKER_TTL_MS)
+        pipe.execute()
+        return int(now)
+
+    def forget_worker(self, worker: str) -> None:
+        pipe = self._client.pipeline(transaction=False)
+        pipe.delete(name(Key.WORKER, worker))
+        pipe.zrem(name(Key.WORKERS), worker)
+        pipe.execute()
+
+    def _send(self, calls: Sequence[Call[T]]) -> list[Any]:
+        pipe = self._client.pipeline(transaction=False)
+        for call in calls:
+            pipe.evalsha(self._hashes.get(call.script, "0" * 40), 0, *call.args)
+        answers: list[Any] = pipe.execute(raise_on_error=False)
+        return answers
+
+    def _load(self, calls: Sequence[Call[T]]) -> None:
+        for script in {call.script for call in calls}:
+            self._hashes[script] = str(self._client.script_load(scripts.source(script)))

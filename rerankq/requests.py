@@ -1,0 +1,86 @@
+"""The calls of the service as values, shared by the blocking and the asynchronous client."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+
+from rerankq.schema import Document
+from rerankq.status import JobStatus
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+
+class Requests:
+    """What both clients say to the service: where, as whom, and each call as an `httpx.Request`."""
+
+    def __init__(self, url: str | None, api_key: str | None, retry_for: float) -> None:
+        self.url = (url or os.environ.get("RERANKQ_URL") or DEFAULT_URL).rstrip("/")
+        self.retry_for = retry_for
+        key = api_key or os.environ.get("RERANKQ_API_KEY")
+        self.headers = {"Authorization": f"Bearer {key}"} if key else {}
+
+    def submit(
+        self,
+        query: str,
+        documents: Sequence[str | Document],
+        idempotency_key: str | None,
+        options: dict[str, Any],
+    ) -> httpx.Request:
+        # The service alone judges what is valid, so there is one kind of refusal to handle.
+        texts = [
+            document.model_dump() if isinstance(document, Document) else document
+            for document in documents
+        ]
+        content = json.dumps({"query": query, "documents": texts, **options})
+        # With a key a repeated submission is recognised, so every failure may be retried.
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        return self._request("POST", "/v1/jobs", headers=headers, content=content)
+
+    def get(self, job_id: str, wait: float, partial: bool) -> httpx.Request:
+        params: dict[str, str] = {}
+        if wait > 0:
+            params["wait"] = f"{wait:.3f}"
+        if partial:
+            params["partial"] = "true"
+        return self._request("GET", f"/v1/jobs/{job_id}", params=params, read_s=wait + 10)
+
+    def cancel(self, job_id: str) -> httpx.Request:
+        return self._request("DELETE", f"/v1/jobs/{job_id}")
+
+    def results(self, job_id: str) -> httpx.Request:
+        return self._request("GET", f"/v1/jobs/{job_id}/results")
+
+    def jobs(self, status: JobStatus | None, cursor: str | None) -> httpx.Request:
+        params = {"status": status, "cursor": cursor, "limit": "100"}
+        return self._request(
+            "GET", "/v1/jobs", params={key: value for key, value in params.items() if value}
+        )
+
+    def queue(self) -> httpx.Request:
+        return self._request("GET", "/v1/queue")
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: dict[str, str] | None = None,
+        headers: dict[str, str] | None = None,
+        content: str | None = None,
+        read_s: float = 30.0,
+    ) -> httpx.Request:
+        json_type = {"Content-Type": "application/json"} if content is not None else {}
+        return httpx.Request(
+            method,
+            self.url + path,
+            params=params,
+            content=content,
+            headers={**self.headers, **json_type, **(headers or {})},
+            extensions={"timeout": {"connect": 5.0, "read": read_s, "write": 60.0, "pool": 5.0}},
+        )

@@ -1,0 +1,291 @@
+"""The shapes that travel over HTTP: what a caller sends and what comes back."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Annotated, Any, Literal, TypedDict
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag
+from pydantic_core import PydanticCustomError
+
+from rerankq.status import JobStatus, Lane
+
+MAX_QUERY_BYTES = 64 * 1024
+MAX_DOCUMENT_BYTES = 1024 * 1024
+MAX_INSTRUCTION_BYTES = 16 * 1024
+MAX_METADATA_BYTES = 16 * 1024
+MAX_TASK_DOCUMENTS = 1_000  # a Celery message carries them; more belong into a job or a file
+MAX_EXPIRES_IN = 30 * 24 * 3600
+
+
+def _at_most(limit: int) -> AfterValidator:
+    def check(text: str) -> str:
+        try:
+            size = len(text.encode())
+        except UnicodeEncodeError:
+            raise ValueError("must be valid Unicode; it holds a lone surrogate") from None
+        if size > limit:
+            raise PydanticCustomError(
+                "too_large",
+                "is {size} bytes; the limit is {limit} bytes",
+                {"size": size, "limit": limit},
+            )
+        return text
+
+    return AfterValidator(check)
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be blank")
+    return text
+
+
+def _json_metadata(metadata: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
+    # Encoding is the check: it meets NaN and lone surrogates, which no JSON answer can carry.
+    size = len(json.dumps(metadata, allow_nan=False, ensure_ascii=False).encode())
+    if size > MAX_METADATA_BYTES:
+        raise ValueError(f"is {size} bytes as JSON; the limit is {MAX_METADATA_BYTES} bytes")
+    return metadata
+
+
+Query = Annotated[str, AfterValidator(_not_blank), _at_most(MAX_QUERY_BYTES)]
+Instruction = Annotated[str, AfterValidator(_not_blank), _at_most(MAX_INSTRUCTION_BYTES)]
+DocumentText = Annotated[str, _at_most(MAX_DOCUMENT_BYTES)]
+ModelName = Annotated[str, _at_most(512)]
+Metadata = Annotated[dict[str, JsonValue] | None, AfterValidator(_json_metadata)]
+
+
+def _absent(value: object) -> bool:
+    return value is None
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _Answer(BaseModel):
+    """Read leniently: a client must outlive fields that a later service adds."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class Document(_Strict):
+    """One candidate text, with the caller's own name for it if it has one."""
+
+    text: DocumentText
+    id: Annotated[str, _at_most(1024)] | None = None
+
+
+def _document_form(value: object) -> str:
+    return "(object)" if isinstance(value, dict | BaseModel) else "(text)"
+
+
+# Told apart by their JSON type, so that a wrong one is reported by its own field. The tags stand
+# in brackets because they show up in the error's location, from where `api.problems` drops them.
+_TextForm = Annotated[DocumentText, Tag("(text)")]
+_AnyDocument = Annotated[
+    _TextForm | Annotated[Document, Tag("(object)")], Discriminator(_document_form)
+]
+
+
+class JobRequest(_Strict):
+    """A query and the documents to rank for it."""
+
+    query: Query = Field(description="What the documents are ranked for. At most 64 KiB.")
+    documents: list[_AnyDocument] = Field(
+        min_length=1, description="Texts, or `{text, id?}`. At most 1 MiB each; empty is legal."
+    )
+    instruction: Instruction | None = Field(
+        None, description="The task, for models that take one. Default: the model's own."
+    )
+    top_n: int | None = Field(None, ge=1, description="Return the best n only. Clipped.")
+    return_documents: bool = False
+    model: ModelName | None = Field(None, description="Default: the model this service serves.")
+    # From JSON these two arrive as strings, which strict mode would refuse.
+    lane: Lane = Field(Lane.INTERACTIVE, strict=False)
+    expires_in: float | None = Field(
+        None,
+        gt=0,
+        le=MAX_EXPIRES_IN,
+        description="Seconds until the job is given up. Default 24 h.",
+    )
+    metadata: Metadata = Field(None, description="Returned as it came. At most 16 KiB as JSON.")
+    raw_scores: bool = Field(False, description="Log-odds instead of probabilities.")
+
+
+class Problem(_Answer):
+    """RFC 9457 problem details, with a stable `code`, the field and the limit."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    code: str
+    detail: str
+    field: str | None = Field(None, exclude_if=_absent)
+    limit: int | float | str | None = Field(None, exclude_if=_absent)
+    request_id: str | None = Field(None, exclude_if=_absent)
+
+
+class ModelRef(_Answer):
+    """The model that scored, by hub id or path, and which state of it."""
+
+    id: str
+    revision: str | None = None
+
+
+class Progress(_Answer):
+    """Documents scored so far, of all."""
+
+    scored: int
+    total: int
+
+
+class DocumentOut(_Answer):
+    text: str
+
+
+class Result(_Answer):
+    """One document's place: its index in the request and how relevant it is."""
+
+    index: int
+    id: str | None = Field(None, exclude_if=_absent)
+    relevance_score: float
+    document: DocumentOut | None = Field(None, exclude_if=_absent)
+    truncated: bool | None = Field(None, exclude_if=_absent)
+
+
+class Usage(_Answer):
+    """Tokens scored (without padding), and how many documents were cut to fit the model."""
+
+    total_tokens: int
+    truncated: int = 0
+
+
+class Timing(_Answer):
+    """Seconds from acceptance to the first worker, and from there to the end."""
+
+    queued_s: float | None = None
+    scoring_s: float | None = None
+
+
+class Job(_Answer):
+    """A job as `GET /v1/jobs/{id}` shows it."""
+
+    id: str
+    object: Literal["rerank.job"] = "rerank.job"
+    status: JobStatus
+    model: ModelRef
+    lane: Lane
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    expires_at: datetime
+    retained_until: datetime | None = None
+    progress: Progress
+    results: list[Result] | None = None
+    error: Problem | None = None
+    usage: Usage
+    timing: Timing
+    metadata: dict[str, JsonValue] | None = None
+
+
+class JobList(_Answer):
+    """A page of jobs, newest first; `next_cursor` is null on the last."""
+
+    object: Literal["list"] = "list"
+    data: list[Job]
+    next_cursor: str | None = None
+
+
+class LaneView(_Answer):
+    """Ledger entries (shards) of one lane; `oldest_s` is null when nothing waits."""
+
+    waiting: int
+    in_flight: int
+    oldest_s: float | None = None
+
+
+class QueueView(_Answer):
+    """The queue at a glance; `drain_s` is null while no worker has measured its rate."""
+
+    lanes: dict[str, LaneView]
+    backlog: int
+    backlog_tokens: int
+    drain_s: float | None = None
+    workers: int
+
+
+class RerankDocument(BaseModel):
+    """A document object of the compatible form; only its text counts."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    text: DocumentText
+
+
+_AnyRerankDocument = Annotated[
+    _TextForm | Annotated[RerankDocument, Tag("(object)")], Discriminator(_document_form)
+]
+
+
+class RerankRequest(BaseModel):
+    """The form of Cohere v1, Jina and vLLM. Unknown fields are ignored, null means not given."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    query: Query
+    documents: list[_AnyRerankDocument] = Field(min_length=1)
+    model: ModelName | None = None
+    # `top_k` is what the reference guide and some clients call it.
+    top_n: int | None = Field(None, ge=1)
+    top_k: int | None = Field(None, ge=1)
+    return_documents: bool | None = None
+    instruction: Instruction | None = None
+
+
+class RerankUsage(_Answer):
+    prompt_tokens: int
+    total_tokens: int
+
+
+class RerankResponse(_Answer):
+    """The ranking, best first. `data` repeats it for clients of the Voyage form."""
+
+    id: str
+    object: Literal["rerank"] = "rerank"
+    model: str
+    results: list[Result]
+    data: list[Result]
+    usage: RerankUsage
+    meta: dict[str, Any]
+
+
+class Ranking(TypedDict):
+    """What the public Celery task returns; `results` are `{index, relevance_score, document?}`."""
+
+    model: str
+    results: list[dict[str, Any]]
+    usage: dict[str, int]
+
+
+class ServedModel(_Answer):
+    """A model that workers serve now, as they describe it themselves."""
+
+    id: str
+    object: Literal["model"] = "model"
+    revision: str | None = None
+    template: str | None = None
+    score_space: str | None = None
+    instruction: bool | None = None
+    max_length: int | None = None
+    dtype: str | None = None
+    device: str | None = None
+    attention: str | None = None
+    workers: int = 0
+
+
+class ModelList(_Answer):
+    object: Literal["list"] = "list"
+    data: list[ServedModel]

@@ -1,0 +1,136 @@
+"""Every RERANKQ_* variable: its meaning, its default, its limits.
+
+One class, read once at start-up by the API, the workers and the command line; docs/settings.md
+is held against it by a test.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from rerankq.errors import SettingsError
+
+PREFIX = "RERANKQ_"
+
+
+def _comma_separated(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
+
+
+class Settings(BaseModel):
+    """What a process was told by its environment."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0",
+        pattern=r"^(rediss?|unix)://",
+        repr=False,
+        description="Broker, results and ledger: one Redis, its own database.",
+    )
+    model: str = Field(
+        "Qwen/Qwen3-Reranker-0.6B", min_length=1, description="Hub id or local path of the model."
+    )
+    model_aliases: Names = Field(
+        (), description="Further names the model answers to, comma-separated; `*`: any."
+    )
+    revision: str | None = Field(None, description="Hub revision (branch, tag or commit).")
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$",
+        description="`auto`: CUDA where there is one, else the CPU.",
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="`auto`: bfloat16 on CUDA, float32 on the CPU."
+    )
+    max_length: int = Field(
+        8192, ge=64, description="Tokens of one pair; the model's own limit if that is lower."
+    )
+    max_query_tokens: int = Field(
+        0, ge=0, description="Tokens of a query; 0: as many as leave room for a document."
+    )
+    token_budget: int = Field(
+        0, ge=0, description="Tokens of one forward pass; 0: 2,048 on the CPU, 16,384 on CUDA."
+    )
+    shard_tokens: int = Field(
+        16_384,
+        ge=256,
+        description="Estimated tokens of one ledger entry; cut further to one second of the "
+        "slowest worker's measured rate.",
+    )
+    concurrency: int = Field(
+        64, ge=1, le=1024, description="Public Celery tasks one worker holds at once."
+    )
+    lease_seconds: float = Field(
+        15.0, ge=1.0, le=3600, description="Without a renewal for this long, work is given away."
+    )
+    visibility_timeout: float = Field(
+        60.0, ge=5, description="Seconds until an unacknowledged public task is redelivered."
+    )
+    result_ttl: float = Field(86_400.0, ge=1, description="Seconds a final job is kept.")
+    max_documents: int = Field(100_000, ge=1, description="Documents of one job.")
+    max_body_bytes: int = Field(64 * 1024 * 1024, ge=1024, description="Bytes of one request.")
+    max_backlog: int = Field(
+        100_000, ge=1, description="Open ledger entries of a lane; above it 429."
+    )
+    sync_timeout: float = Field(
+        60.0, gt=0, le=600, description="Seconds a compatible path waits before it answers 503."
+    )
+    api_keys: Names = Field(
+        (), repr=False, description="Keys that may call, comma-separated; none: open to all."
+    )
+    metrics_port: int = Field(
+        9090, ge=0, le=65535, description="The worker's /metrics, /livez and /readyz; 0: any free."
+    )
+    trust_remote_code: bool = Field(
+        False, description="Let a model run code of its own. Only for models you wrote."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least level that is logged."
+    )
+    log_format: Literal["json", "text"] = Field("json", description="One object, or one line.")
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read the variables this version knows.
+
+        Raises:
+            SettingsError: a value is wrong. Variables it does not know are left alone, since
+                Kubernetes itself injects some with our prefix (service links).
+        """
+        given = os.environ if environ is None else environ
+        known = {
+            name: given[PREFIX + name.upper()]
+            for name in cls.model_fields
+            if given.get(PREFIX + name.upper(), "") != ""
+        }
+        try:
+            return cls.model_validate(known)
+        except ValidationError as error:
+            raise SettingsError(_one_line(error)) from None
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """RERANKQ_* names this version does not know, so that a start-up can warn of a typo."""
+    ours = {PREFIX + name.upper() for name in Settings.model_fields} | CLIENT_VARIABLES
+    return sorted(name for name in environ if name.startswith(PREFIX) and name not in ours)
+
+
+CLIENT_VARIABLES = frozenset({PREFIX + "URL", PREFIX + "API_KEY"})
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_context=False)[0]
+    name = str(first["loc"][0])
+    secret = not (Settings.model_fields[name].repr if name in Settings.model_fields else True)
+    value = "(hidden)" if secret else repr(first["input"])
+    return f"{PREFIX}{name.upper()}={value}: {first['msg']}"

@@ -1,0 +1,40 @@
+"""What a job can be, and which change from one to the other is allowed."""
+
+from enum import StrEnum
+
+
+class Lane(StrEnum):
+    """Who waits: a person (interactive) or nobody (bulk)."""
+
+    INTERACTIVE = "interactive"
+    BULK = "bulk"
+
+
+class JobStatus(StrEnum):
+    """The life of a job, one line per state."""
+
+    QUEUED = "queued"  # accepted and durable; no worker has taken any of it
+    RUNNING = "running"  # at least one of its entries was taken
+    SUCCEEDED = "succeeded"  # every entry is scored
+    FAILED = "failed"  # it cannot be scored; `error` says why
+    CANCELLED = "cancelled"  # its owner withdrew it
+    EXPIRED = "expired"  # its deadline passed first
+
+    @property
+    def final(self) -> bool:
+        return not ALLOWED[self]
+
+
+# The ledger's scripts enforce this table; a test drives them through every pair.
+ALLOWED: dict[JobStatus, frozenset[JobStatus]] = {
+    JobStatus.QUEUED: frozenset(
+        {JobStatus.RUNNING, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED}
+    ),
+    JobStatus.RUNNING: frozenset(
+        {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED}
+    ),
+    JobStatus.SUCCEEDED: frozenset(),
+    JobStatus.FAILED: frozenset(),
+    JobStatus.CANCELLED: frozenset(),
+    JobStatus.EXPIRED: frozenset(),
+}
