@@ -1,0 +1,38 @@
+"""`python -m api --host HOST --port PORT`: serve until SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+
+import uvicorn
+
+from api.app import create_app
+from rerankq import startup
+
+LONGEST_LAST_REQUEST_S = 5
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="api", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    args = parser.parse_args()
+    settings = startup.begin()
+    # uvicorn raises the signal that stopped it once more at its end; a clean stop exits 0.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    uvicorn.run(
+        create_app(settings),
+        host=args.host,
+        port=args.port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=LONGEST_LAST_REQUEST_S,
+        server_header=False,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""The application: routes, refusals, what wraps every request, and the process's life."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+import rerankq
+from api import problems
+from api.front import Front
+from api.middleware import BodyLimit, KeyRequired, RequestContext
+from api.routes import jobs, rerank, service
+from rerankq.settings import Settings
+
+
+def create_app(settings: Settings) -> FastAPI:
+    front = Front(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with front.running():
+            yield
+
+    app = FastAPI(
+        title="rerankq",
+        summary="The durable queue between a search or RAG system and a reranking model.",
+        version=rerankq.__version__,
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    app.state.front = front
+    problems.install(app)
+    for resource in (jobs, rerank, service):
+        app.include_router(resource.router)
+    # The one added last is the outermost.
+    app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    app.add_middleware(KeyRequired, keys=front.keys)
+    app.add_middleware(RequestContext)
+    return app

@@ -1,0 +1,209 @@
+"""An example for every call, as OpenAPI shows it; a test sends each request."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import Body
+
+from rerankq.schema import Problem
+
+_JOB_ID = "job_019abc0de4f0a1b2c3d4e5f60718293a4b5c6d7e"
+_QUERY = "how do I stop a service?"
+_DOCUMENTS = ["systemctl stop NAME ends a unit.", "Knead the dough for ten minutes."]
+
+_JOB: dict[str, Any] = {
+    "id": _JOB_ID,
+    "object": "rerank.job",
+    "status": "succeeded",
+    "model": {"id": "Qwen/Qwen3-Reranker-0.6B", "revision": "6e9e69830b95"},
+    "lane": "interactive",
+    "created_at": "2026-01-05T09:30:00Z",
+    "started_at": "2026-01-05T09:30:00.004Z",
+    "finished_at": "2026-01-05T09:30:00.031Z",
+    "expires_at": "2026-01-06T09:30:00Z",
+    "retained_until": "2026-01-06T09:30:00.031Z",
+    "progress": {"scored": 2, "total": 2},
+    "results": [
+        {"index": 0, "relevance_score": 0.991},
+        {"index": 1, "relevance_score": 0.0004},
+    ],
+    "error": None,
+    "usage": {"total_tokens": 186, "truncated": 0},
+    "timing": {"queued_s": 0.004, "scoring_s": 0.027},
+    "metadata": None,
+}
+_QUEUED = _JOB | {
+    "status": "queued",
+    "started_at": None,
+    "finished_at": None,
+    "retained_until": None,
+    "progress": {"scored": 0, "total": 2},
+    "results": None,
+    "usage": {"total_tokens": 0, "truncated": 0},
+    "timing": {"queued_s": None, "scoring_s": None},
+}
+
+
+def _json(description: str, example: Any) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"example": example}}}
+
+
+def _text(description: str, media_type: str, example: str) -> dict[str, Any]:
+    return {"description": description, "content": {media_type: {"example": example}}}
+
+
+JOB_REQUEST = Body(
+    openapi_examples={
+        "short": {"value": {"query": _QUERY, "documents": _DOCUMENTS}},
+        "full": {
+            "value": {
+                "query": _QUERY,
+                "documents": [{"id": "a", "text": _DOCUMENTS[0]}, _DOCUMENTS[1]],
+                "instruction": "Given a question, retrieve manual pages that answer it",
+                "top_n": 1,
+                "return_documents": True,
+                "lane": "bulk",
+                "expires_in": 3600,
+                "metadata": {"run": 7},
+            }
+        },
+    }
+)
+RERANK_REQUEST = Body(
+    openapi_examples={
+        "short": {"value": {"query": _QUERY, "documents": _DOCUMENTS, "top_n": 1}},
+    }
+)
+
+_REFUSED: dict[int, tuple[str, str]] = {
+    400: ("invalid_json", "the body is not JSON: Expecting value"),
+    401: ("unauthorized", "a valid API key is needed: Authorization: Bearer KEY"),
+    404: (
+        "not_found",
+        "no job 'job_0': it never was, it belongs to another key, or its time is over",
+    ),
+    409: ("not_succeeded", "job job_0 is running; results exist once it has succeeded"),
+    413: ("too_large", "documents: 100001 given; the limit is 100000 a job"),
+    415: ("unsupported_media_type", "Content-Type: must be application/json, not text/plain"),
+    422: ("invalid_request", "query: must not be blank"),
+    429: ("backlog_full", "the bulk lane holds 100000 shards; the limit is 100000"),
+    503: ("queue_unavailable", "the queue's Redis does not answer; try again"),
+}
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {
+        "description": code,
+        "model": Problem,
+        "content": {
+            "application/problem+json": {
+                "example": {
+                    "type": "about:blank",
+                    "title": HTTPStatus(status).phrase,
+                    "status": status,
+                    "code": code,
+                    "detail": detail,
+                }
+            }
+        },
+    }
+    for status, (code, detail) in _REFUSED.items()
+}
+
+SUBMITTED: dict[int | str, dict[str, Any]] = {
+    202: _json("Durable; not finished yet, or not waited for.", _QUEUED),
+    200: _json("Finished within `Prefer: wait`.", _JOB),
+}
+JOB: dict[int | str, dict[str, Any]] = {200: _json("The job.", _JOB)}
+JOB_LIST: dict[int | str, dict[str, Any]] = {
+    200: _json(
+        "A page.", {"object": "list", "data": [_JOB | {"results": None}], "next_cursor": None}
+    )
+}
+NDJSON: dict[int | str, dict[str, Any]] = {
+    200: _text(
+        "One result a line, best first.",
+        "application/x-ndjson",
+        '{"index":0,"relevance_score":0.991}\n{"index":1,"relevance_score":0.0004}\n',
+    )
+}
+RERANKED: dict[int | str, dict[str, Any]] = {
+    200: _json(
+        "The ranking, best first.",
+        {
+            "id": _JOB_ID,
+            "object": "rerank",
+            "model": "Qwen/Qwen3-Reranker-0.6B",
+            "results": [{"index": 0, "relevance_score": 0.991}],
+            "data": [{"index": 0, "relevance_score": 0.991}],
+            "usage": {"prompt_tokens": 186, "total_tokens": 186},
+            "meta": {
+                "api_version": {"version": "1"},
+                "billed_units": {"search_units": 1},
+                "truncated": 0,
+            },
+        },
+    )
+}
+QUEUE: dict[int | str, dict[str, Any]] = {
+    200: _json(
+        "The queue.",
+        {
+            "lanes": {
+                "interactive": {"waiting": 3, "in_flight": 2, "oldest_s": 0.4},
+                "bulk": {"waiting": 0, "in_flight": 0, "oldest_s": None},
+            },
+            "backlog": 5,
+            "backlog_tokens": 61440,
+            "drain_s": 1.9,
+            "workers": 1,
+        },
+    )
+}
+MODELS: dict[int | str, dict[str, Any]] = {
+    200: _json(
+        "The served models.",
+        {
+            "object": "list",
+            "data": [
+                {
+                    "id": "Qwen/Qwen3-Reranker-0.6B",
+                    "object": "model",
+                    "revision": "6e9e69830b95",
+                    "template": "qwen3-reranker",
+                    "score_space": "log-odds of yes over no",
+                    "instruction": True,
+                    "max_length": 8192,
+                    "dtype": "bfloat16",
+                    "device": "cuda:0",
+                    "attention": "padded",
+                    "workers": 2,
+                }
+            ],
+        },
+    )
+}
+TEXT_OK: dict[int | str, dict[str, Any]] = {200: _text("Yes.", "text/plain", "ok\n")}
+METRICS: dict[int | str, dict[str, Any]] = {
+    200: _text("Prometheus text.", "text/plain", "rerankq_backlog_tokens 61440\n")
+}
+HEALTH: dict[int | str, dict[str, Any]] = {
+    200: _json(
+        "Status `ok`, `no workers` or `down`.",
+        {
+            "status": "ok",
+            "redis": True,
+            "model": "Qwen/Qwen3-Reranker-0.6B",
+            "model_loaded": True,
+            "gpu_available": True,
+            "workers": 2,
+            "version": "0.1.0",
+        },
+    )
+}
+ROOT: dict[int | str, dict[str, Any]] = {
+    200: _json(
+        "Where to go.",
+        {"name": "rerankq", "version": "0.1.0", "endpoints": {"submit": "POST /v1/jobs"}},
+    )
+}

@@ -1,0 +1,77 @@
+"""Everything one API process holds, made once and handed to the routes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+
+from fastapi import Request
+
+from api.auth import Keys
+from api.doorbell import Doorbell
+from api.fleet import Fleet
+from api.submission import Submission
+from api.waiting import Waiter
+from rerankq.celery_app import make_app
+from rerankq.ledger import calls
+from rerankq.ledger.async_store import AsyncLedger
+from rerankq.ledger.connection import connect_async
+from rerankq.settings import Settings
+
+log = logging.getLogger(__name__)
+
+REAP_EVERY_S = 1.0
+STOP_S = 2.0
+
+
+class Front:
+    """The parts, and their life."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.keys = Keys(settings.api_keys)
+        self._stopping = False
+        self._redis = connect_async(settings.redis_url)
+        self._celery = make_app(settings, name="rerankq-api")
+        self.ledger = AsyncLedger(self._redis)
+        self.fleet = Fleet(self.ledger)
+        self.waiter = Waiter(self.ledger)
+        self.doorbell = Doorbell(self._celery, settings.redis_url)
+        self.submission = Submission(settings, self.ledger, self.fleet, self.doorbell)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        self.doorbell.start()
+        tasks = [asyncio.create_task(self.waiter.run()), asyncio.create_task(self._keep_house())]
+        try:
+            yield
+        finally:
+            self._stopping = True
+            self.waiter.stop()
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=STOP_S)
+            await asyncio.to_thread(self.doorbell.stop)
+            await self._redis.aclose()
+
+    async def _keep_house(self) -> None:
+        """Give lost work back, end what is overdue (every process does, for all of them), and see
+        how full Redis is."""
+        call = calls.reap(int(self.settings.lease_seconds * 1000))
+        while not self._stopping:
+            try:
+                reclaimed, expired = await self.ledger.run(call)
+                if reclaimed or expired:
+                    log.info("reaped", extra={"reclaimed": reclaimed, "expired": expired})
+                self.submission.redis_memory = await self.ledger.memory_share()
+            except Exception as error:  # whatever it is, the next one must come
+                log.warning("no reap", extra={"reason": type(error).__name__})
+            await asyncio.sleep(REAP_EVERY_S)
+
+
+def front(request: Request) -> Front:
+    """Dependency: the process's parts."""
+    result: Front = request.app.state.front
+    return result

@@ -1,0 +1,133 @@
+"""What happens to every request: an id, a size limit, a log line, its metrics."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api import metrics
+from api.auth import Keys
+from api.problems import BUG, Refusal, response
+from rerankq import logs
+
+log = logging.getLogger("api.access")
+
+_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+_QUIET = frozenset({"/livez", "/readyz", "/metrics", "/health"})
+
+
+def _request_id(scope: Scope) -> str:
+    given: bytes = dict(scope["headers"]).get(b"x-request-id", b"")
+    return given.decode() if _ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
+
+
+def _route(scope: Scope) -> str:
+    # The template, not the path: job ids must not become label values.
+    return getattr(scope.get("route"), "path", "unmatched")
+
+
+class RequestContext:
+    """Outermost: names the request, answers with the name, counts and logs it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id, started, status = _request_id(scope), time.perf_counter(), 0
+        token = logs.request_id.set(request_id)
+
+        async def send_named(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [
+                    *message.get("headers", []),
+                    (b"x-request-id", request_id.encode()),
+                ]
+            await send(message)
+
+        metrics.HTTP_IN_PROGRESS.inc()
+        try:
+            await self._app(scope, receive, send_named)
+        except Exception as error:
+            # Here and not in a handler of the framework's, which would run outside of this one
+            # and answer without the request's id.
+            log.error("unexpected error", exc_info=error)
+            if status:
+                raise  # the answer has begun; cutting it off is all that is left
+            await response(BUG)(scope, receive, send_named)
+        finally:
+            metrics.HTTP_IN_PROGRESS.dec()
+            self._account(scope, status, time.perf_counter() - started)
+            logs.request_id.reset(token)
+
+    @staticmethod
+    def _account(scope: Scope, status: int, seconds: float) -> None:
+        route, method = _route(scope), scope["method"]
+        metrics.HTTP_REQUESTS.labels(method, route, str(status)).inc()
+        metrics.HTTP_SECONDS.labels(method, route).observe(seconds)
+        if route not in _QUIET:
+            fields = {
+                "method": method,
+                "route": route,
+                "status": status,
+                "ms": round(seconds * 1e3, 1),
+            }
+            log.info("request", extra=fields)
+
+
+class BodyLimit:
+    """Stops reading a body at its limit, so that a large one is never held in memory."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > self._limit:
+            await response(self._refusal().problem)(scope, receive, send)
+            return
+        read = 0
+
+        async def receive_counted() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > self._limit:
+                raise self._refusal()
+            return message
+
+        await self._app(scope, receive_counted, send)
+
+    def _refusal(self) -> Refusal:
+        detail = f"the body is over the limit of {self._limit} bytes"
+        return Refusal(413, "too_large", detail, field="body", limit=self._limit)
+
+
+class KeyRequired:
+    """Refuses a caller without a key before any of its body is read."""
+
+    def __init__(self, app: ASGIApp, keys: Keys) -> None:
+        self._app = app
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith("/v1/"):
+            given = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
+            try:
+                self._keys.owner(given)
+            except Refusal as refusal:
+                await response(refusal.problem)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)

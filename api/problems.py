@@ -1,0 +1,115 @@
+"""Every refusal, as RFC 9457 problem details with a stable code, the field and the limit."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from redis.exceptions import RedisError, ResponseError
+from starlette.exceptions import HTTPException
+
+from rerankq import logs
+from rerankq.ledger.connection import PASSING_REFUSALS
+from rerankq.schema import Problem
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+REDIS_RETRY_S = 2
+
+
+class Refusal(HTTPException):
+    """Ends a request with a problem.
+
+    Args:
+        status: HTTP status.
+        code: stable, for programs.
+        detail: one sentence for people.
+        field: the offending part of the request, dotted.
+        limit: what it may be at most.
+        retry_after: seconds, sent as `Retry-After`.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        field: str | None = None,
+        limit: float | str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        headers = {"Retry-After": str(retry_after)} if retry_after is not None else None
+        super().__init__(status, detail, headers)
+        self.problem = problem(status, code, detail, field=field, limit=limit)
+
+
+def problem(status: int, code: str, detail: str, **more: Any) -> Problem:
+    """A problem whose title is the status's own phrase, as RFC 9457 asks of `about:blank`."""
+    return Problem(title=HTTPStatus(status).phrase, status=status, code=code, detail=detail, **more)
+
+
+BUG = problem(500, "internal", "an error of ours; the log has it by the request's id")
+
+
+def response(body: Problem, headers: dict[str, str] | None = None) -> Response:
+    request_id = logs.request_id.get() or None
+    content = body.model_copy(update={"request_id": request_id}).model_dump_json()
+    return Response(content, body.status, headers, MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every refusal with a problem; what is no refusal is the middleware's."""
+    app.exception_handler(HTTPException)(_on_http)
+    app.exception_handler(RequestValidationError)(_on_invalid)
+    app.exception_handler(RedisError)(_on_redis)
+
+
+async def _on_http(_: Request, error: HTTPException) -> Response:
+    headers = dict(error.headers or {})
+    if isinstance(error, Refusal):
+        return response(error.problem, headers)
+    codes = {400: "invalid_json", 404: "not_found", 405: "method_not_allowed"}
+    code = codes.get(error.status_code, "http_error")
+    return response(problem(error.status_code, code, str(error.detail)), headers)
+
+
+async def _on_invalid(request: Request, error: RequestValidationError) -> Response:
+    first = error.errors()[0]
+    media_type = request.headers.get("Content-Type", "none").partition(";")[0].strip().lower()
+    if first["loc"] == ("body",) and not media_type.endswith("json"):
+        # The framework reads any other type as a text, and would complain of that.
+        detail = f"Content-Type: must be application/json, not {media_type}"
+        return response(problem(415, "unsupported_media_type", detail, field="Content-Type"))
+    where = [str(part) for part in first["loc"]]
+    # The first part says body, query or header; parts in brackets are the schema's own tags.
+    field = ".".join(part for part in where[1:] if not part.startswith("("))
+    if first["type"] == "json_invalid":
+        return response(problem(400, "invalid_json", f"the body is not JSON: {_reason(first)}"))
+    limit = _limit(first)
+    too_large = first["type"] == "too_large" and field.startswith("documents")
+    status, code = (413, "too_large") if too_large else (422, "invalid_request")
+    detail = f"{field or 'body'}: {first['msg'].removeprefix('Value error, ')}"
+    return response(problem(status, code, detail, field=field or "body", limit=limit))
+
+
+def _reason(first: Any) -> str:
+    return str(first.get("ctx", {}).get("error", first["msg"]))
+
+
+def _limit(first: Any) -> float | str | None:
+    context = first.get("ctx", {})
+    names = ("limit", "le", "lt", "ge", "gt", "max_length", "min_length", "expected")
+    return next((context[name] for name in names if name in context), None)
+
+
+async def _on_redis(_: Request, error: RedisError) -> Response:
+    if isinstance(error, ResponseError) and not isinstance(error, PASSING_REFUSALS):
+        raise error  # it answered, and did not like the question: a bug of ours
+    log.warning("redis is away", extra={"reason": type(error).__name__})
+    body = problem(503, "queue_unavailable", "the queue's Redis does not answer; try again")
+    return response(body, {"Retry-After": str(REDIS_RETRY_S)})

@@ -1,0 +1,170 @@
+"""/v1/jobs: submit, read, wait, list, cancel."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi.responses import StreamingResponse
+
+from api import examples
+from api.auth import owner
+from api.front import Front, front
+from api.problems import Refusal
+from api.ranking import ranking
+from api.views import view
+from rerankq.ledger import calls
+from rerankq.ledger.records import JobRecord, is_job_id
+from rerankq.schema import Job, JobList, JobRequest, Result
+from rerankq.status import JobStatus
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses=examples.REFUSALS)
+
+LONGEST_WAIT_S = 60.0
+NDJSON_SLICE = 1_000
+SCAN_SLICE = 200
+MOST_SCANNED = 2_000
+
+Caller = Annotated[str, Depends(owner)]
+Parts = Annotated[Front, Depends(front)]
+Wait = Annotated[
+    float, Query(ge=0, le=LONGEST_WAIT_S, description="Seconds to wait for a final status.")
+]
+
+
+@router.post("", status_code=202, response_model=Job, responses=examples.SUBMITTED)
+async def submit(
+    request: Annotated[JobRequest, examples.JOB_REQUEST],
+    caller: Caller,
+    parts: Parts,
+    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
+    prefer: Annotated[str | None, Header(description="`wait=N`: up to N s, at most 60.")] = None,
+) -> Response:
+    """Hand a job over. With 202 it is durable; poll `Location`, or wait there."""
+    submitted = await parts.submission.submit(
+        request, owner=caller, idempotency_key=idempotency_key
+    )
+    wait = _preferred_wait(prefer)
+    job = await parts.waiter.until_final(submitted.job_id, wait or 0)
+    if job is None:
+        raise _unknown(submitted.job_id)
+    headers = {"Location": f"/v1/jobs/{job.id}"}
+    if wait is not None:
+        headers["Preference-Applied"] = f"wait={wait:g}"
+    status = 200 if job.status.final and wait is not None else 202
+    return _answer(await _shown(parts, job, partial=False), status, headers)
+
+
+@router.get("/{job_id}", response_model=Job, responses=examples.JOB)
+async def read(
+    job_id: str,
+    caller: Caller,
+    parts: Parts,
+    wait: Wait = 0,
+    partial: Annotated[bool, Query(description="Show what is scored so far.")] = False,
+) -> Response:
+    """The job, at once or, with `wait`, once it is final."""
+    await _owned(parts, job_id, caller)
+    job = await parts.waiter.until_final(job_id, wait)
+    if job is None:
+        raise _unknown(job_id)
+    return _answer(await _shown(parts, job, partial))
+
+
+@router.get("/{job_id}/results", responses=examples.NDJSON)
+async def results(job_id: str, caller: Caller, parts: Parts) -> StreamingResponse:
+    """The ranking of a finished job as NDJSON, best first."""
+    job = await _owned(parts, job_id, caller)
+    if job.status is not JobStatus.SUCCEEDED:
+        detail = f"job {job_id} is {job.status}; results exist once it has succeeded"
+        raise Refusal(409, "not_succeeded", detail, field="job_id")
+    lines = _lines(await ranking(parts.ledger, job))
+    return StreamingResponse(lines, media_type="application/x-ndjson")
+
+
+@router.get("", response_model=JobList, responses=examples.JOB_LIST)
+async def list_jobs(
+    caller: Caller,
+    parts: Parts,
+    status: JobStatus | None = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,15}:job_[0-9a-f]{1,64}$")] = None,
+) -> Response:
+    """The caller's jobs that are still kept, newest first, without results."""
+    position = _position(cursor)
+    found: list[Job] = []
+    for _ in range(MOST_SCANNED // SCAN_SLICE):
+        page = await parts.ledger.newest_jobs(caller, position, SCAN_SLICE)
+        for created, job_id, job in page:
+            position = (created, job_id)
+            if job is not None and status in (None, job.status):
+                found.append(view(job))
+            if len(found) == limit:
+                return _answer(JobList(data=found, next_cursor=_cursor(position)))
+        if len(page) < SCAN_SLICE:
+            return _answer(JobList(data=found))
+    # A rare status among very many jobs: the caller goes on from here.
+    return _answer(JobList(data=found, next_cursor=_cursor(position)))
+
+
+@router.delete("/{job_id}", response_model=Job, responses=examples.JOB)
+async def cancel(job_id: str, caller: Caller, parts: Parts) -> Response:
+    """Withdraw the job. Idempotent; a final job stays as it is."""
+    await _owned(parts, job_id, caller)
+    await parts.ledger.run(calls.finish(job_id, JobStatus.CANCELLED))
+    job = await _owned(parts, job_id, caller)
+    return _answer(await _shown(parts, job, partial=False))
+
+
+def _preferred_wait(prefer: str | None) -> float | None:
+    """Seconds of `Prefer: wait=N` (RFC 7240, 4.3); what it does not know is ignored, as it asks."""
+    for preference in (prefer or "").split(","):
+        match = re.match(r'\s*wait\s*=\s*"?([0-9]{1,6})"?\s*(;|$)', preference, re.IGNORECASE)
+        if match:
+            return min(float(match[1]), LONGEST_WAIT_S)
+    return None
+
+
+def _position(cursor: str | None) -> tuple[int, str] | None:
+    if cursor is None:
+        return None
+    created, _, job_id = cursor.partition(":")
+    return int(created), job_id
+
+
+def _cursor(position: tuple[int, str] | None) -> str | None:
+    return None if position is None else f"{position[0]}:{position[1]}"
+
+
+def _unknown(job_id: str) -> Refusal:
+    shown = job_id[:80].encode(errors="replace").decode()
+    detail = f"no job {shown!r}: it never was, it belongs to another key, or its time is over"
+    return Refusal(404, "not_found", detail, field="job_id")
+
+
+async def _owned(parts: Front, job_id: str, caller: str) -> JobRecord:
+    if not is_job_id(job_id):
+        raise _unknown(job_id)  # other keys of the ledger begin alike
+    job = await parts.ledger.job(job_id)
+    if job is None or job.owner != caller:
+        raise _unknown(job_id)
+    return job
+
+
+async def _shown(parts: Front, job: JobRecord, partial: bool) -> Job:
+    with_results = job.status is JobStatus.SUCCEEDED or (partial and not job.status.final)
+    return view(job, await ranking(parts.ledger, job) if with_results else None)
+
+
+def _answer(
+    body: Job | JobList, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    return Response(body.model_dump_json(), status, headers, "application/json")
+
+
+async def _lines(ranked: list[Result]) -> AsyncIterator[str]:
+    for start in range(0, len(ranked), NDJSON_SLICE):
+        part = ranked[start : start + NDJSON_SLICE]
+        yield "".join(result.model_dump_json() + "\n" for result in part)

@@ -1,0 +1,86 @@
+"""/v1/rerank: the form most clients speak, answered synchronously over the same queue."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Response
+
+from api import examples
+from api.front import Front
+from api.problems import Refusal
+from api.ranking import ranking
+from api.routes.jobs import Caller, Parts
+from rerankq.ledger import calls
+from rerankq.ledger.records import JobRecord
+from rerankq.schema import (
+    DocumentOut,
+    JobRequest,
+    RerankDocument,
+    RerankRequest,
+    RerankResponse,
+    RerankUsage,
+)
+from rerankq.status import JobStatus
+
+router = APIRouter(tags=["rerank"], responses=examples.REFUSALS)
+
+# A failed job's own code decides what the synchronous caller is told.
+_CALLERS_FAULT = frozenset({"query_too_long", "instruction_not_supported"})
+
+
+@router.post("/v1/rerank", response_model=RerankResponse, responses=examples.RERANKED)
+async def rerank(
+    request: Annotated[RerankRequest, examples.RERANK_REQUEST], caller: Caller, parts: Parts
+) -> Response:
+    """Rank the documents and wait for it: the ranking, or 429 or 503 with `Retry-After`."""
+    texts = [d.text if isinstance(d, RerankDocument) else d for d in request.documents]
+    job = JobRequest(
+        query=request.query,
+        documents=list(texts),
+        instruction=request.instruction,
+        top_n=request.top_n or request.top_k,
+        model=request.model,
+        expires_in=parts.settings.sync_timeout + 1,
+    )
+    submitted = await parts.submission.submit(job, owner=caller)
+    done = await parts.waiter.until_final(submitted.job_id, parts.settings.sync_timeout)
+    if done is None or done.status is not JobStatus.SUCCEEDED:
+        raise await _failed(parts, submitted.job_id, done)
+    answer = await _ranked(parts, done, texts if request.return_documents else None)
+    return Response(answer.model_dump_json(), media_type="application/json")
+
+
+async def _failed(parts: Front, job_id: str, job: JobRecord | None) -> Refusal:
+    if job is not None and job.status is JobStatus.FAILED and job.error is not None:
+        status = 422 if job.error.code in _CALLERS_FAULT else 500
+        error = job.error
+        return Refusal(status, error.code, error.detail, field=error.field, limit=error.limit)
+    # Nobody will come back for it, so it must not take a worker's time.
+    await parts.ledger.run(calls.finish(job_id, JobStatus.CANCELLED))
+    seconds = parts.settings.sync_timeout
+    workers = len(await parts.fleet.ready())
+    detail = f"no ranking within {seconds:g} s ({workers} workers ready); use POST /v1/jobs to wait"
+    return Refusal(503, "timed_out", detail, limit=seconds, retry_after=1)
+
+
+async def _ranked(parts: Front, job: JobRecord, texts: list[str] | None) -> RerankResponse:
+    results = await ranking(parts.ledger, job)
+    if texts is not None:
+        results = [
+            result.model_copy(update={"document": DocumentOut(text=texts[result.index])})
+            for result in results
+        ]
+    meta: dict[str, Any] = {
+        "api_version": {"version": "1"},
+        "billed_units": {"search_units": 1},
+        "truncated": job.truncated,
+    }
+    return RerankResponse(
+        id=job.id,
+        model=job.model,
+        results=results,
+        data=results,
+        usage=RerankUsage(prompt_tokens=job.tokens, total_tokens=job.tokens),
+        meta=meta,
+    )

@@ -1,0 +1,137 @@
+"""What operators and load balancers ask: queue, models, health, metrics."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from redis.exceptions import RedisError
+
+import rerankq
+from api import examples, metrics
+from api.fleet import total_rate
+from api.front import Front
+from api.problems import problem, response
+from api.routes.jobs import Caller, Parts
+from rerankq.ledger.async_store import LaneCounts
+from rerankq.ledger.records import WorkerInfo
+from rerankq.schema import LaneView, ModelList, QueueView, ServedModel
+from rerankq.status import Lane
+
+router = APIRouter(tags=["service"])
+
+
+@router.get("/v1/queue", response_model=QueueView, responses=examples.QUEUE)
+async def queue(parts: Parts, _: Caller) -> QueueView:
+    """How much waits and is in flight, by lane, in ledger entries (shards)."""
+    lanes = await _lanes(parts)
+    workers = await parts.fleet.ready()
+    tokens, rate = sum(counts.tokens for counts in lanes.values()), total_rate(workers)
+    backlog = sum(counts.waiting + counts.in_flight for counts in lanes.values())
+    return QueueView(
+        lanes={lane: _lane_view(counts) for lane, counts in lanes.items()},
+        backlog=backlog,
+        backlog_tokens=tokens,
+        drain_s=0.0 if backlog == 0 else tokens / rate if rate else None,
+        workers=len(workers),
+    )
+
+
+@router.get("/v1/models", response_model=ModelList, responses=examples.MODELS)
+async def models(parts: Parts, _: Caller) -> ModelList:
+    """The served models; what only a live worker knows is null while there is none."""
+    groups: defaultdict[tuple[str, str], list[WorkerInfo]] = defaultdict(list)
+    for worker in await parts.fleet.ready():
+        groups[worker.model, worker.revision].append(worker)
+    served = [_served(group) for _, group in sorted(groups.items())]
+    return ModelList(data=served or [ServedModel(id=parts.settings.model)])
+
+
+@router.get("/livez", responses=examples.TEXT_OK)
+async def livez() -> Response:
+    """This process answers."""
+    return Response("ok\n", media_type="text/plain")
+
+
+@router.get("/readyz", responses=examples.TEXT_OK)
+async def readyz(parts: Parts) -> Response:
+    """Jobs can be taken: Redis answers."""
+    try:
+        await parts.ledger.ping()
+    except RedisError:
+        return response(problem(503, "queue_unavailable", "Redis does not answer"))
+    return Response("ok\n", media_type="text/plain")
+
+
+@router.get("/health", responses=examples.HEALTH)
+async def health(parts: Parts) -> dict[str, Any]:
+    """A summary for people; always 200, the truth is in the body."""
+    try:
+        await parts.ledger.ping()  # what is known of the workers may be a second old
+        workers = await parts.fleet.ready()
+    except RedisError:
+        return {"status": "down", "redis": False, "version": rerankq.__version__}
+    return {
+        "status": "ok" if workers else "no workers",
+        "redis": True,
+        "model": parts.settings.model,
+        "model_loaded": bool(workers),
+        "gpu_available": any(worker.device.startswith("cuda") for worker in workers),
+        "workers": len(workers),
+        "version": rerankq.__version__,
+    }
+
+
+@router.get("/metrics", responses=examples.METRICS)
+async def scrape(parts: Parts) -> Response:
+    """Prometheus. The queue's gauges are left out while Redis is away."""
+    try:
+        await _gauge(parts)
+    except RedisError:
+        for gauge in (metrics.QUEUE_WAITING, metrics.QUEUE_IN_FLIGHT, metrics.QUEUE_OLDEST):
+            gauge.clear()
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/", responses=examples.ROOT)
+async def root() -> dict[str, Any]:
+    """What this is and where to go."""
+    return {
+        "name": "rerankq",
+        "version": rerankq.__version__,
+        "endpoints": {
+            "submit": "POST /v1/jobs",
+            "read": "GET /v1/jobs/{id}?wait=30",
+            "rerank": "POST /v1/rerank",
+            "queue": "GET /v1/queue",
+            "models": "GET /v1/models",
+            "health": "GET /health",
+            "docs": "GET /docs",
+        },
+    }
+
+
+async def _lanes(parts: Front) -> dict[str, LaneCounts]:
+    return {lane: await parts.ledger.lane(lane) for lane in Lane}
+
+
+def _lane_view(counts: LaneCounts) -> LaneView:
+    oldest = None if counts.oldest_ms is None else counts.oldest_ms / 1000
+    return LaneView(waiting=counts.waiting, in_flight=counts.in_flight, oldest_s=oldest)
+
+
+def _served(group: list[WorkerInfo]) -> ServedModel:
+    info = group[0].model_dump(include=set(ServedModel.model_fields) - {"id"})
+    return ServedModel(**info, id=group[0].model, workers=len(group))
+
+
+async def _gauge(parts: Front) -> None:
+    lanes = await _lanes(parts)
+    for lane, counts in lanes.items():
+        metrics.QUEUE_WAITING.labels(lane).set(counts.waiting)
+        metrics.QUEUE_IN_FLIGHT.labels(lane).set(counts.in_flight)
+        metrics.QUEUE_OLDEST.labels(lane).set((counts.oldest_ms or 0) / 1000)
+    metrics.BACKLOG_TOKENS.set(sum(counts.tokens for counts in lanes.values()))
+    metrics.JOBS.latest = await parts.ledger.counts()

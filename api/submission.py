@@ -1,0 +1,189 @@
+"""From a valid request to a durable job: cut, stage, commit, ring."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from api.doorbell import Doorbell
+from api.fleet import Fleet, slowest_rate, total_rate
+from api.problems import Refusal
+from rerankq import logs
+from rerankq.ledger import calls
+from rerankq.ledger.async_store import AsyncLedger
+from rerankq.ledger.codec import Echo, ShardInput
+from rerankq.ledger.keys import Part
+from rerankq.ledger.records import WorkerInfo, header, new_job_id
+from rerankq.ledger.sharding import Cut, cut
+from rerankq.schema import Document, JobRequest
+from rerankq.settings import Settings
+from rerankq.status import Lane
+
+DEFAULT_EXPIRES_IN_S = 24 * 3600
+INLINE_BYTES = 64 * 1024  # cutting and compressing less than this takes no longer than a thread hop
+FULLEST_REDIS = 0.75  # of maxmemory; the rest is for the results of what was accepted
+RETRY_FULL_S = 5  # until a drain rate is known
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """`created` is false when the idempotency key was seen before."""
+
+    job_id: str
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Shards:
+    cut: Cut
+    inputs: list[bytes]
+    echoes: list[bytes]
+
+
+class Submission:
+    """Takes jobs in."""
+
+    def __init__(
+        self, settings: Settings, ledger: AsyncLedger, fleet: Fleet, doorbell: Doorbell
+    ) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._fleet = fleet
+        self._doorbell = doorbell
+        self.redis_memory = 0.0  # share of its limit, kept up to date by the front
+
+    async def submit(
+        self, request: JobRequest, *, owner: str, idempotency_key: str | None = None
+    ) -> Submitted:
+        """Make the job durable and wake the workers.
+
+        Raises:
+            Refusal: 404 model, 413 count, 422 instruction or key, 429 backlog or memory, 503 upload
+                too slow.
+        """
+        self._check_count(len(request.documents))
+        self._check_memory()
+        workers = await self._fleet.ready()
+        self._check_model(request, workers)
+        shards = await self._shards(request, slowest_rate(workers))
+        job_id = new_job_id()
+        await self._ledger.stage(job_id, Part.INPUT, shards.inputs)
+        if shards.echoes:
+            await self._ledger.stage(job_id, Part.ECHO, shards.echoes)
+        idempotency = None
+        if idempotency_key is not None:
+            # In a thread: hashing a body of 50 MB takes half a second.
+            idempotency = await asyncio.to_thread(_idempotency, request, owner, idempotency_key)
+        committed = await self._ledger.run(
+            calls.commit(
+                job_id,
+                header(
+                    request,
+                    shards.cut,
+                    model=self._settings.model,
+                    owner=owner,
+                    request_id=logs.request_id.get(),
+                    result_ttl_ms=int(self._settings.result_ttl * 1000),
+                ),
+                entries=len(shards.inputs),
+                max_backlog=self._settings.max_backlog,
+                owner=owner,
+                expires_in_ms=int((request.expires_in or DEFAULT_EXPIRES_IN_S) * 1000),
+                idempotency=idempotency,
+            )
+        )
+        if committed.outcome == "created":
+            # Without a worker nobody would take the bells away; one that starts looks by itself.
+            self._doorbell.ring(min(len(shards.inputs), len(workers)))
+        elif committed.outcome != "existing":
+            await self._refuse(committed, request.lane, workers)
+        return Submitted(committed.job_id, committed.outcome == "created")
+
+    def _check_memory(self) -> None:
+        if self.redis_memory > FULLEST_REDIS:
+            share, limit = f"{self.redis_memory:.0%}", f"{FULLEST_REDIS:.0%}"
+            detail = f"the queue's Redis is {share} full; the limit is {limit}"
+            raise Refusal(429, "memory_full", detail, limit=FULLEST_REDIS, retry_after=RETRY_FULL_S)
+
+    def _check_count(self, count: int) -> None:
+        limit = self._settings.max_documents
+        if count > limit:
+            detail = f"documents: {count} given; the limit is {limit} a job"
+            raise Refusal(413, "too_large", detail, field="documents", limit=limit)
+
+    def _check_model(self, request: JobRequest, workers: Sequence[WorkerInfo]) -> None:
+        names = (self._settings.model, *self._settings.model_aliases)
+        if request.model is not None and request.model not in names and "*" not in names:
+            served = ", ".join(names)
+            detail = f"model: {request.model!r} is not served here; served: {served}"
+            raise Refusal(404, "model_not_found", detail, field="model", limit=served)
+        if request.instruction is not None and workers and not workers[0].instruction:
+            detail = f"instruction: {self._settings.model} takes no instruction"
+            raise Refusal(422, "instruction_not_supported", detail, field="instruction")
+
+    async def _shards(self, request: JobRequest, rate: float | None) -> _Shards:
+        texts = [d.text if isinstance(d, Document) else d for d in request.documents]
+        args = (request, texts, self._settings.shard_tokens, rate)
+        if sum(map(len, texts)) < INLINE_BYTES:
+            return _encode(*args)
+        return await asyncio.to_thread(_encode, *args)
+
+    async def _refuse(
+        self, committed: calls.Committed, lane: Lane, workers: list[WorkerInfo]
+    ) -> None:
+        if committed.outcome == "conflict":
+            detail = "Idempotency-Key: it was used for another body"
+            raise Refusal(422, "idempotency_conflict", detail, field="Idempotency-Key")
+        if committed.outcome == "unstaged":
+            detail = "the documents took too long to reach the queue; try again"
+            raise Refusal(503, "queue_unavailable", detail, retry_after=1)
+        limit = self._settings.max_backlog
+        detail = f"the {lane} lane holds {committed.job_id} shards; the limit is {limit}"
+        tokens = (await self._ledger.lane(lane)).tokens
+        raise Refusal(
+            429,
+            "backlog_full",
+            detail,
+            field="lane",
+            limit=limit,
+            retry_after=_time_for_room(tokens, total_rate(workers)),
+        )
+
+
+def _time_for_room(backlog_tokens: int, tokens_per_s: float | None) -> int:
+    """Seconds until a tenth of the backlog is gone, 1 to 60."""
+    if tokens_per_s is None:
+        return RETRY_FULL_S
+    return min(60, max(1, math.ceil(0.1 * backlog_tokens / tokens_per_s)))
+
+
+def _idempotency(request: JobRequest, owner: str, key: str) -> tuple[str, str]:
+    body = request.model_dump_json(exclude_defaults=True)
+    return (
+        hashlib.sha256(f"{owner}\0{key}".encode()).hexdigest(),
+        hashlib.sha256(body.encode()).hexdigest(),
+    )
+
+
+def _encode(
+    request: JobRequest, texts: list[str], shard_tokens: int, rate: float | None
+) -> _Shards:
+    shape = cut(
+        request.query, request.instruction, texts, shard_tokens=shard_tokens, tokens_per_s=rate
+    )
+    inputs = [ShardInput(start, tuple(texts[start:stop])).encode() for start, stop in shape.bounds]
+    ids = [d.id if isinstance(d, Document) else None for d in request.documents]
+    if not request.return_documents and not any(name is not None for name in ids):
+        return _Shards(shape, inputs, [])
+    echoes = [
+        Echo(
+            start,
+            tuple(ids[start:stop]),
+            tuple(texts[start:stop]) if request.return_documents else None,
+        ).encode()
+        for start, stop in shape.bounds
+    ]
+    return _Shards(shape, inputs, echoes)

@@ -1,0 +1,95 @@
+"""Waiting for jobs to end: one subscription a process wakes every request that waits."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from api import metrics
+from rerankq.ledger.async_store import AsyncLedger
+from rerankq.ledger.keys import Key, name
+from rerankq.ledger.records import JobRecord
+
+log = logging.getLogger(__name__)
+
+_READ_S = 5.0  # how long one read of the subscription blocks; also how fast it notices a stop
+_RECONNECT_S = 0.5
+
+
+class Waiter:
+    """Tells requests that their job is final. Nobody polls Redis."""
+
+    def __init__(self, ledger: AsyncLedger) -> None:
+        self._ledger = ledger
+        self._stopping = False
+        self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+
+    async def until_final(self, job_id: str, seconds: float) -> JobRecord | None:
+        """The job once it is final, or as it is after `seconds`; None if there is no such job.
+
+        The subscription is older than this wait and the job is read after the event is set up, so
+        an end between the two cannot be missed.
+        """
+        deadline = time.monotonic() + seconds
+        with self._listening(job_id) as event:
+            while True:
+                event.clear()
+                job = await self._ledger.job(job_id)
+                left = deadline - time.monotonic()
+                if job is None or job.status.final or left <= 0:
+                    return job
+                try:
+                    await asyncio.wait_for(event.wait(), left)
+                except TimeoutError:
+                    continue
+
+    @contextmanager
+    def _listening(self, job_id: str) -> Iterator[asyncio.Event]:
+        event = asyncio.Event()
+        self._waiting[job_id].add(event)
+        try:
+            yield event
+        finally:
+            self._waiting[job_id].discard(event)
+            if not self._waiting[job_id]:
+                del self._waiting[job_id]
+
+    def stop(self) -> None:
+        """Before the task is cancelled: redis-py can swallow a cancellation while it connects."""
+        self._stopping = True
+
+    async def run(self) -> None:
+        """Listen until stopped; after every reconnection all that is waited for is read anew."""
+        while not self._stopping:
+            try:
+                await self._listen()
+            except Exception as error:  # whatever it is, the next try must come
+                log.warning("subscription lost", extra={"reason": type(error).__name__})
+                await asyncio.sleep(_RECONNECT_S)
+
+    async def _listen(self) -> None:
+        async with self._ledger.subscription() as subscription:
+            await subscription.subscribe(name(Key.DONE))
+            while not self._stopping:
+                message = await subscription.get_message(timeout=_READ_S)
+                if message is None:
+                    continue
+                if message["type"] == "subscribe":
+                    self._wake_all()  # only now is nothing missed that ends from here on
+                else:
+                    self._on_done(message["data"].decode())
+
+    def _on_done(self, text: str) -> None:
+        job_id, _, lane, milliseconds, *_ = text.split()
+        metrics.JOB_SECONDS.labels(lane).observe(int(milliseconds) / 1000)
+        for event in self._waiting.get(job_id, ()):
+            event.set()
+
+    def _wake_all(self) -> None:
+        for events in self._waiting.values():
+            for event in events:
+                event.set()
