@@ -1,0 +1,94 @@
+"""`python -m worker`: load the model, then take messages until SIGTERM."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import sys
+import threading
+from typing import Any
+
+from celery import Celery, signals
+
+from rerankq import startup
+from rerankq.celery_app import make_app
+from rerankq.errors import SettingsError
+from rerankq.ledger.keys import QUEUE_BELL, QUEUE_BULK, QUEUE_INTERACTIVE
+from rerankq.settings import Settings
+from worker import tasks
+from worker.engine.hosted import host
+from worker.engine.interface import Unscorable
+from worker.engine.spec import UnsupportedModel
+from worker.probe import Probe
+from worker.service import Worker
+
+log = logging.getLogger("worker")
+
+
+def main() -> int:
+    settings = startup.begin()
+    # Until Celery's own handlers are there: a stop while the model loads, or right after.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    worker: Worker | None = None
+    try:
+        probe = Probe(settings.metrics_port, ready=lambda: worker is not None and worker.ready)
+    except OSError as error:
+        print(f"RERANKQ_METRICS_PORT={settings.metrics_port}: {error.strerror}", file=sys.stderr)
+        return 2
+    probe.start()
+    try:
+        worker = Worker(settings, host(settings))
+    except Exception as error:  # whatever a foreign model's code raises
+        log.debug("the model did not load", exc_info=error)
+        print(_why(settings, error), file=sys.stderr)
+        return 2
+    app = make_app(settings, name="rerankq-worker")
+    tasks.register(app, worker)
+    try:
+        worker.start()
+        return _consume(app, worker, settings.concurrency)
+    finally:
+        worker.drain()
+
+
+def _why(settings: Settings, error: Exception) -> str:
+    """One line that names the variable to look at."""
+    if isinstance(error, SettingsError):
+        return str(error)
+    if isinstance(error, Unscorable):
+        return f"RERANKQ_MAX_LENGTH={settings.max_length}: too short for the template: {error}"
+    kind = "" if isinstance(error, OSError | UnsupportedModel) else f"{type(error).__name__}: "
+    return f"RERANKQ_MODEL={settings.model!r}: {kind}{' '.join(str(error).split())}"
+
+
+def _consume(app: Celery, worker: Worker, concurrency: int) -> int:
+    """Run Celery's consumer until a warm shutdown; its exit code."""
+
+    def on_ready(sender: Any, **_: Any) -> None:
+        worker.deliveries.follow(sender)
+
+    def on_shutting_down(**_: Any) -> None:
+        # In a thread: this runs inside the signal handler, which must return.
+        threading.Thread(target=worker.drain, name="drain").start()
+
+    # A receiver of its own is what makes Celery leave our logging alone.
+    signals.setup_logging.connect(lambda **_: None, weak=False)
+    signals.worker_ready.connect(on_ready, weak=False)
+    signals.worker_shutting_down.connect(on_shutting_down, weak=False)
+    app.conf.worker_prefetch_multiplier = 1
+    consumer = app.Worker(
+        hostname=f"{worker.id}@{socket.gethostname()}",
+        pool_cls="threads",
+        concurrency=concurrency,
+        queues=[QUEUE_BELL, QUEUE_INTERACTIVE, QUEUE_BULK],
+        without_gossip=True,
+        without_mingle=True,
+        quiet=True,
+    )
+    consumer.start()
+    return consumer.exitcode or 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,188 @@
+"""Many jobs in, full batches out: two threads, of which one owns the device.
+
+    submit --> waiting --(former: plan, hold)--> one batch ahead --(device: score)--> work.done
+
+Work-conserving: the former never waits for a fuller batch. While the device is busy exactly one
+batch is formed ahead, so the next plan always sees the newest work.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable
+from operator import attrgetter
+from queue import SimpleQueue
+
+from worker import metrics, vital
+from worker.engine.interface import Engine, EngineBroken
+from worker.planner import cost, plan
+from worker.work import Batch, Item, Work
+
+log = logging.getLogger(__name__)
+
+
+class Draining(Exception):
+    """This worker is going away; the work has to be done by another."""
+
+
+class Coalescer:
+    """Scores works in batches across all of them.
+
+    Args:
+        before_launch: told which works are about to be put on the device; those it marks `gone`
+            are dropped from the batch. Runs on the former's thread, so it may take its time.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        before_launch: Callable[[list[Work]], None],
+    ) -> None:
+        self._engine = engine
+        self._before_launch = before_launch
+        self._waiting: list[Item] = []
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._may_form = threading.Semaphore(1)
+        self._formed: SimpleQueue[Batch | None] = SimpleQueue()
+        self._former = vital.thread("former", self._form)
+        self._device = vital.thread("device", self._run)
+        self.busy_s = 0.0
+        self.tokens_per_s = 0.0
+
+    def start(self) -> None:
+        self._former.start()
+        self._device.start()
+
+    def submit(self, work: Work) -> None:
+        """Add a work's pairs; `work.done` is called when they are scored.
+
+        Raises:
+            Draining: no more work is taken.
+        """
+        with self._changed:
+            if self._stopping:
+                raise Draining
+            self._waiting += [Item(work, index) for index in range(len(work.pairs))]
+            self._waiting.sort(key=_order)
+            self._changed.notify()
+
+    def drop(self, works: Iterable[Work]) -> None:
+        """Forget what is left of these; a batch that was formed still ends."""
+        with self._changed:
+            for work in works:
+                work.gone = True
+            self._waiting = [item for item in self._waiting if not item.work.gone]
+
+    def drain(self) -> None:
+        """Let the batch on the device end and start no other. What is left is not scored."""
+        with self._changed:
+            self._stopping = True
+            left = {id(item.work): item.work for item in self._waiting}
+            self._waiting = []
+            self._changed.notify()
+        if self._device.ident is not None:
+            self._device.join()
+        for work in left.values():
+            work.fail(Draining())
+
+    def _form(self) -> None:
+        while True:
+            self._may_form.acquire()
+            batch = self._next_batch()
+            self._formed.put(batch)
+            if batch is None:
+                return
+
+    def _next_batch(self) -> Batch | None:
+        """The next batch that has anything left in it; None when draining."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._stopping)
+                if self._stopping:
+                    return None
+                profile = self._engine.profile
+                pairs = [item.pair for item in self._waiting]
+                chosen = plan(pairs, profile.token_budget, profile.layout)
+                batch = [self._waiting[i] for i in chosen]
+                taken = set(chosen)
+                self._waiting = [w for i, w in enumerate(self._waiting) if i not in taken]
+            works = {id(item.work): item.work for item in batch}
+            self._before_launch(list(works.values()))
+            gone = [work for work in works.values() if work.gone]
+            if gone:
+                self.drop(gone)
+                batch = [item for item in batch if not item.work.gone]
+            if batch:
+                return batch
+
+    def _run(self) -> None:
+        while (batch := self._formed.get()) is not None:
+            self._may_form.release()
+            # Since it was formed, some of it may have been dropped.
+            batch = [item for item in batch if not item.work.gone]
+            if self._stopping:
+                _hand_back(batch)
+            elif batch:
+                self._launch(batch)
+
+    def _launch(self, batch: Batch) -> None:
+        started = time.monotonic()
+        for work in {id(item.work): item.work for item in batch}.values():
+            if not work.launched:
+                work.launched = True
+                metrics.QUEUE_WAIT.observe(work.waited_s + started - work.received)
+        self._score(batch)
+        self._account(batch, time.monotonic() - started)
+
+    def _score(self, batch: Batch) -> None:
+        """Score a batch; where that fails, its halves, so that one pair's error stays its own."""
+        try:
+            scores = self._engine.score([item.pair for item in batch])
+            if not all(map(math.isfinite, scores)):
+                raise ArithmeticError("the model's score is not a finite number")
+        except EngineBroken:
+            raise  # this thread is vital: the process ends, and its leases go to others
+        except Exception as error:
+            failure = error.with_traceback(None)  # it holds the batch's tensors
+        else:
+            for item, score in zip(batch, scores, strict=True):
+                item.work.put(item.index, score)
+            return
+        log.warning("batch failed", extra={"pairs": len(batch), "reason": type(failure).__name__})
+        if len(batch) == 1:
+            batch[0].work.fail(failure)
+            return
+        middle = len(batch) // 2
+        for half in (batch[:middle], batch[middle:]):
+            alive = [item for item in half if not item.work.gone]
+            if alive:
+                self._score(alive)
+
+    def _account(self, batch: Batch, seconds: float) -> None:
+        pairs = [item.pair for item in batch]
+        tokens = sum(pair.length for pair in pairs)
+        computed = cost(pairs, self._engine.profile.layout)
+        self.busy_s += seconds
+        rate = tokens / max(seconds, 1e-6)
+        self.tokens_per_s = 0.9 * self.tokens_per_s + 0.1 * rate if self.tokens_per_s else rate
+        metrics.FORWARD.observe(seconds)
+        metrics.PAIRS.inc(len(batch))
+        metrics.TOKENS.labels("scored").inc(tokens)
+        metrics.TOKENS.labels("padding").inc(max(0, computed - tokens))
+        metrics.TOKENS.labels("shared").inc(max(0, tokens - computed))
+        metrics.BATCH_PAIRS.observe(len(batch))
+        metrics.BATCH_TOKENS.observe(computed)
+        metrics.BATCH_JOBS.observe(len({item.work.job for item in batch}))
+
+
+def _hand_back(batch: Batch) -> None:
+    for item in batch:
+        item.work.fail(Draining())
+
+
+_order = attrgetter("work.order")

@@ -1,0 +1,116 @@
+"""The engine: a transformers model behind the worker's interface."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+
+import torch
+
+from rerankq.settings import Settings
+from worker.engine.interface import EngineBroken, Layout, Pair, Profile
+from worker.engine.loading import Loaded, load
+from worker.engine.padded import CausalForward, ClassifierForward, Forward
+from worker.engine.spec import Kind, UnsupportedModel
+from worker.engine.templates import Limits, Qwen3Template, SequencePairTemplate, Template
+
+log = logging.getLogger(__name__)
+
+CPU_TOKEN_BUDGET = 2_048
+CUDA_TOKEN_BUDGET = 16_384
+SCORE_SPACES = {
+    Kind.CAUSAL_YES_NO: "log-odds of yes over no",
+    Kind.CLASSIFIER: "log-odds of relevant",
+}
+
+
+class HostedEngine:
+    """Implements `Engine`; see there."""
+
+    def __init__(self, loaded: Loaded, settings: Settings) -> None:
+        self._template, self._forward = _parts(loaded)
+        self._device = loaded.device
+        self._vocabulary = loaded.model.get_input_embeddings().num_embeddings
+        self._limits = Limits(_max_length(loaded, settings.max_length), settings.max_query_tokens)
+        on_gpu = loaded.device.type == "cuda"
+        self.profile = Profile(
+            model=settings.model,
+            revision=loaded.revision,
+            template=self._template.name,
+            score_space=SCORE_SPACES[loaded.kind],
+            instruction=self._template.takes_instruction,
+            max_length=self._limits.pair,
+            dtype=str(loaded.dtype).removeprefix("torch."),
+            device=str(loaded.device),
+            layout=Layout.PADDED,
+            token_budget=settings.token_budget
+            or (CUDA_TOKEN_BUDGET if on_gpu else CPU_TOKEN_BUDGET),
+        )
+
+    def encode(self, query: str, instruction: str | None, documents: Sequence[str]) -> list[Pair]:
+        return self._template.encode(query, instruction, documents, self._limits)
+
+    @torch.inference_mode()
+    def score(self, pairs: Sequence[Pair]) -> list[float]:
+        # On a GPU an id out of range would end the process, not the batch.
+        if any(max(pair.shared + pair.own) >= self._vocabulary for pair in pairs):
+            raise ValueError("a token id is outside the model's vocabulary")
+        try:
+            scores: list[float] = self._forward(pairs).tolist()
+        except torch.AcceleratorError as error:
+            # An assert or an illegal access on the device poisons its whole context.
+            raise EngineBroken(str(error)) from None
+        return scores
+
+    def memory(self) -> dict[str, int]:
+        if self._device.type != "cuda":
+            return {}
+        free, total = torch.cuda.mem_get_info(self._device)
+        return {
+            "allocated": torch.cuda.memory_allocated(self._device),
+            "reserved": torch.cuda.memory_reserved(self._device),
+            "free": free,
+            "total": total,
+        }
+
+
+def host(settings: Settings) -> HostedEngine:
+    """Load the model and score a first pair, so that nobody's job pays for either.
+
+    Raises:
+        UnsupportedModel, OSError: see `load`.
+    """
+    started = time.perf_counter()
+    engine = HostedEngine(load(settings), settings)
+    engine.score(engine.encode("warm-up", None, ["one", "two " * 100]))
+    fields = {"load_s": round(time.perf_counter() - started, 2), "profile": str(engine.profile)}
+    log.info("model loaded", extra=fields)
+    return engine
+
+
+def _parts(loaded: Loaded) -> tuple[Template, Forward]:
+    # The Rust tokenizer itself: transformers' wrapper sets truncation and padding on every call,
+    # which two threads must not do at once.
+    tokenizer = getattr(loaded.tokenizer, "backend_tokenizer", None)
+    if tokenizer is None:
+        raise UnsupportedModel("the model has no tokenizer.json; convert its tokenizer first")
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    if loaded.kind is Kind.CAUSAL_YES_NO:
+        yes, no = (loaded.tokenizer.convert_tokens_to_ids(word) for word in ("yes", "no"))
+        if yes is None or no is None or yes == no:
+            raise UnsupportedModel("the tokenizer has no single tokens for yes and no")
+        return Qwen3Template(tokenizer), CausalForward(loaded.model, yes, no)
+    template = SequencePairTemplate(tokenizer)
+    types = template.types if "token_type_ids" in loaded.tokenizer.model_input_names else None
+    pad = loaded.config.pad_token_id or 0
+    return template, ClassifierForward(loaded.model, pad, types)
+
+
+def _max_length(loaded: Loaded, wanted: int) -> int:
+    positions = getattr(loaded.config, "max_position_embeddings", None) or wanted
+    # RoBERTa counts positions from padding_idx + 1, so that many of them carry no token.
+    if loaded.config.model_type in {"roberta", "xlm-roberta", "camembert"}:
+        positions -= loaded.config.pad_token_id + 1
+    return int(min(wanted, positions))

@@ -1,0 +1,115 @@
+"""What the rest of the worker knows of a model: pairs go in, log-odds come out. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from rerankq.schema import Problem
+
+
+class Layout(StrEnum):
+    """How a batch lies on the device, which is what its cost follows."""
+
+    PADDED = "padded"  # rows x longest pair
+    PACKED = "packed"  # all tokens, a shared prefix once
+
+
+class Unscorable(Exception):
+    """This input can never be scored by this model; trying again is useless.
+
+    Attributes:
+        problem: what the caller is told.
+    """
+
+    def __init__(self, code: str, detail: str, field: str, limit: int | None = None) -> None:
+        super().__init__(detail)
+        self.problem = Problem(
+            title="Unprocessable Entity",
+            status=422,
+            code=code,
+            detail=detail,
+            field=field,
+            limit=limit,
+        )
+
+
+class EngineBroken(Exception):
+    """The device will score nothing any more in this process; only a fresh one can."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One query with one document, as token ids.
+
+    Attributes:
+        shared: everything before the document; the same object for all documents of one query
+            and instruction, so that identity tells which pairs share a prefix.
+        own: the document and what follows it.
+        truncated: the document was cut to fit `Profile.max_length`.
+    """
+
+    shared: tuple[int, ...]
+    own: tuple[int, ...]
+    truncated: bool = False
+
+    @property
+    def length(self) -> int:
+        """Tokens of the whole sequence."""
+        return len(self.shared) + len(self.own)
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a loaded model is and can do.
+
+    Attributes:
+        score_space: what the score is the log-odds of.
+        instruction: whether it takes one; otherwise one is refused.
+        max_length: tokens of a pair, all included.
+        token_budget: tokens of one batch, counted as the layout costs them.
+    """
+
+    model: str
+    revision: str
+    template: str
+    score_space: str
+    instruction: bool
+    max_length: int
+    dtype: str
+    device: str
+    layout: Layout
+    token_budget: int
+
+
+class Engine(Protocol):
+    """A loaded model."""
+
+    @property
+    def profile(self) -> Profile: ...
+
+    def encode(self, query: str, instruction: str | None, documents: Sequence[str]) -> list[Pair]:
+        """Tokenize. Called from several threads at once, never from the device's.
+
+        Raises:
+            Unscorable: the query leaves no room for a document, or no instruction is taken.
+        """
+        ...
+
+    def score(self, pairs: Sequence[Pair]) -> list[float]:
+        """Log-odds of relevance, in order. Called from one thread only, which owns the device.
+
+        Exact: a pair's score does not depend on what else is in the batch, beyond the rounding of
+        the arithmetic (1e-5 in probability in float32).
+
+        Raises:
+            EngineBroken: no batch will succeed any more.
+            Exception: of any other kind; a smaller batch may succeed.
+        """
+        ...
+
+    def memory(self) -> dict[str, int]:
+        """Device memory in bytes by kind (allocated, reserved, total); empty on the CPU."""
+        ...

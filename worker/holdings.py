@@ -1,0 +1,51 @@
+"""Which ledger entries this worker holds, from taking to completing: one owner for that fact."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+
+from worker.room import Room
+from worker.work import Work
+
+
+class Holdings:
+    """Entries and what was counted against the room for each."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._tokens: dict[str, int] = {}
+        self._works: dict[str, Work] = {}
+        self._lock = threading.Lock()
+
+    def add(self, entry: str, tokens: int) -> bool:
+        """False if it is held already: a worker that slept past its leases can take its own."""
+        with self._lock:
+            if entry in self._tokens:
+                return False
+            self._tokens[entry] = tokens
+        self._room.take(tokens)
+        return True
+
+    def attach(self, entry: str, work: Work) -> None:
+        """The entry is tokenized and this is its work."""
+        with self._lock:
+            if entry in self._tokens:
+                self._works[entry] = work
+
+    def remove(self, entries: Iterable[str]) -> list[Work]:
+        """No longer held, whatever became of them; returns the works that had been attached."""
+        works = []
+        for entry in entries:
+            with self._lock:
+                tokens = self._tokens.pop(entry, None)
+                work = self._works.pop(entry, None)
+            if tokens is not None:
+                self._room.give_back(tokens)
+            if work is not None:
+                works.append(work)
+        return works
+
+    def entries(self) -> list[str]:
+        with self._lock:
+            return list(self._tokens)

@@ -1,0 +1,176 @@
+"""From the ledger to the coalescer: take what there is room for, tokenize, submit."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from redis.exceptions import RedisError
+
+from rerankq.errors import DecodeError
+from rerankq.ledger import calls
+from rerankq.ledger.calls import Taken
+from rerankq.ledger.codec import JobContext, ShardInput
+from rerankq.ledger.store import Ledger
+from rerankq.schema import Problem
+from rerankq.status import Lane
+from worker import metrics, vital
+from worker.coalescer import Coalescer, Draining
+from worker.completion import Completion
+from worker.engine.interface import Engine, Unscorable
+from worker.holdings import Holdings
+from worker.room import Room
+from worker.work import Work
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 1.0  # without a bell; a lost one costs no more than this
+MOST_TAKEN = 64
+TOKENIZER_THREADS = 2
+BULK_SHARE = 1 / 8  # of the tokens, while both lanes have work
+UNREADABLE = Problem(
+    title="Internal Server Error",
+    status=500,
+    code="unreadable",
+    detail="a part of the job cannot be read back from the queue; submit it again",
+)
+BULK_PATIENCE_MS = 2_000  # bulk pairs are scored as if they had come this much later
+
+
+class Intake:
+    """The only one that takes from the ledger."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        engine: Engine,
+        coalescer: Coalescer,
+        completion: Completion,
+        holdings: Holdings,
+        room: Room,
+        *,
+        worker: str,
+        lease_ms: int,
+    ) -> None:
+        self._ledger = ledger
+        self._engine = engine
+        self._coalescer = coalescer
+        self._completion = completion
+        self._holdings = holdings
+        self._room = room
+        self._worker = worker
+        self._lease_ms = lease_ms
+        self._turns = Turns(room.reserve)
+        self._rung = threading.Event()
+        self._stopping = False
+        self._tokenizers = ThreadPoolExecutor(TOKENIZER_THREADS, "tokenizer")
+        self._thread = vital.thread("intake", self._run)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def ring(self) -> None:
+        """Look into the ledger soon."""
+        self._rung.set()
+
+    def stop(self) -> None:
+        """Take nothing more; returns when nothing is being tokenized any more.
+
+        What was taken and not tokenized stays among the holdings, for the drain to hand back.
+        """
+        self._stopping = True
+        self._rung.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._tokenizers.shutdown(wait=True, cancel_futures=True)
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._rung.wait(LOOK_EVERY_S)
+            self._rung.clear()
+            try:
+                while not self._stopping and self._room.free > 0 and self._take():
+                    pass
+            except RedisError as error:
+                log.warning("nothing taken", extra={"reason": type(error).__name__})
+                time.sleep(LOOK_EVERY_S)
+
+    def _take(self) -> bool:
+        """Take once; whether anything came."""
+        room = self._room.free
+        bulk_waits, taken = self._ledger.run(
+            calls.take(
+                self._worker,
+                self._lease_ms,
+                most=MOST_TAKEN,
+                room=room,
+                bulk_room=room - self._room.reserve,
+                bulk_turn=self._turns.bulk,
+                idle=self._room.idle,
+            )
+        )
+        for item in taken:
+            self._turns.count(item.lane, item.tokens, bulk_waits)
+            if self._holdings.add(item.entry, item.tokens):
+                self._tokenizers.submit(self._tokenize, item)
+        return bool(taken)
+
+    def _tokenize(self, item: Taken) -> None:
+        try:
+            self._coalescer.submit(self._work(item))
+        except Draining:
+            self._completion.release([item.entry])
+        except Unscorable as error:
+            self._completion.fail(item.entry, error.problem)
+        except DecodeError as error:
+            # Records of a later version are not taken at all, so no other worker could read it.
+            log.error("unreadable shard", extra={"entry": item.entry, "reason": str(error)})
+            self._completion.fail(item.entry, UNREADABLE)
+        except Exception:
+            log.exception("tokenizing failed", extra={"entry": item.entry})
+            self._completion.fail(item.entry, None)
+
+    def _work(self, item: Taken) -> Work:
+        started = time.monotonic()
+        context = JobContext.decode(item.context)
+        shard = ShardInput.decode(item.input or b"")
+        pairs = self._engine.encode(context.query, context.instruction, shard.documents)
+        metrics.TOKENIZE.observe(time.monotonic() - started)
+        work = Work(
+            entry=item.entry,
+            job=item.job_id,
+            pairs=pairs,
+            order=item.fair_score + (BULK_PATIENCE_MS if item.lane is Lane.BULK else 0),
+            done=self._completion.put,
+            waited_s=item.waited_ms / 1000,
+            first=shard.first,
+            log_fields={"request_id": context.request_id},
+            received=started,
+        )
+        self._holdings.attach(item.entry, work)
+        return work
+
+
+class Turns:
+    """Whose turn it is while both lanes have work: one token in eight goes to bulk.
+
+    Args:
+        batch: tokens bulk must be owed before it is let in; one batch, so that a turn is worth it.
+    """
+
+    def __init__(self, batch: int) -> None:
+        self._batch = batch
+        self._owed = 0.0
+
+    @property
+    def bulk(self) -> bool:
+        return self._owed >= self._batch
+
+    def count(self, lane: Lane, tokens: int, bulk_waits: bool) -> None:
+        if lane is Lane.BULK:
+            # Bounded below, or an idle hour's bulk work would be held against it later.
+            self._owed = max(self._owed - tokens, -self._batch)
+        elif bulk_waits:
+            self._owed += tokens * BULK_SHARE / (1 - BULK_SHARE)

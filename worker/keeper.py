@@ -1,0 +1,144 @@
+"""What a worker does by the clock: renew its leases, say that it lives, give lost work back."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Literal
+
+from redis.exceptions import RedisError
+
+from rerankq.ledger import calls
+from rerankq.ledger.records import WorkerInfo
+from rerankq.ledger.store import Ledger
+from worker import metrics, vital
+from worker.coalescer import Coalescer
+from worker.engine.interface import Engine
+from worker.holdings import Holdings
+from worker.work import Work
+
+log = logging.getLogger(__name__)
+
+TICK_S = 1.0
+RENEWALS_PER_LEASE = 3
+
+
+class Keeper:
+    """One thread, one tick a second."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        engine: Engine,
+        coalescer: Coalescer,
+        holdings: Holdings,
+        *,
+        worker: str,
+        lease_ms: int,
+    ) -> None:
+        self._ledger = ledger
+        self._engine = engine
+        self._coalescer = coalescer
+        self._holdings = holdings
+        self._worker = worker
+        self._lease_ms = lease_ms
+        self._stopped = threading.Event()
+        self._renewed_at = float("-inf")
+        self._busy_before = 0.0
+        self._ticked_at = time.monotonic()
+        self._thread = vital.thread("keeper", self._run)
+        self.state: Literal["ready", "draining"] = "ready"
+        self.renew_deliveries: Callable[[], None] = lambda: None
+        self.after_drop: Callable[[], None] = lambda: None  # room was given back
+        self._redis_ahead_ms = 0.0  # of this host's monotonic clock
+
+    def start(self) -> None:
+        try:
+            self._beat()
+        except RedisError as error:
+            log.warning("redis is away", extra={"reason": type(error).__name__})
+        self._thread.start()
+
+    def redis_now_ms(self) -> float:
+        """Redis's clock, which fair scores are made of; this host's may be an hour off."""
+        return time.monotonic() * 1000 + self._redis_ahead_ms
+
+    def stop(self) -> None:
+        self._stopped.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def before_launch(self, works: list[Work]) -> None:
+        """Mark what is about to be on the device, and learn what is gone from it."""
+        entries = [work.entry for work in works if work.entry]
+        if not entries:
+            return
+        try:
+            call = calls.hold(self._worker, self._lease_ms, entries, mark=True)
+            gone = self._ledger.run(call)
+        except RedisError as error:
+            # Scoring what may be gone wastes a batch; not scoring would stop the device.
+            log.warning("launched unmarked", extra={"reason": type(error).__name__})
+            return
+        # By the works at hand: one that was tokenized after its entry was given up is in no index.
+        self._coalescer.drop(work for work in works if work.entry in gone)
+        self._drop(gone)
+
+    def _run(self) -> None:
+        while not self._stopped.wait(TICK_S):
+            self._measure()
+            # Each on its own: a Redis too full for a heartbeat still renews leases.
+            for duty in (self.renew_deliveries, self._renew, self._beat, self._reap):
+                try:
+                    duty()
+                except RedisError as error:
+                    fields = {"duty": duty.__name__, "reason": type(error).__name__}
+                    log.warning("redis refused or is away", extra=fields)
+
+    def _reap(self) -> None:
+        reclaimed, expired = self._ledger.run(calls.reap(self._lease_ms))
+        metrics.REDELIVERIES.inc(reclaimed)
+        if reclaimed or expired:
+            log.info("reaped", extra={"reclaimed": reclaimed, "expired": expired})
+
+    def _renew(self) -> None:
+        if time.monotonic() - self._renewed_at < self._lease_ms / 1000 / RENEWALS_PER_LEASE:
+            return
+        held = self._holdings.entries()
+        if held:
+            self._drop(self._ledger.run(calls.hold(self._worker, self._lease_ms, held, mark=False)))
+        self._renewed_at = time.monotonic()
+
+    def _drop(self, gone: set[str]) -> None:
+        if gone:
+            self._coalescer.drop(self._holdings.remove(gone))
+            self.after_drop()
+
+    def _beat(self) -> None:
+        profile = self._engine.profile
+        now_ms = self._ledger.heartbeat(
+            WorkerInfo(
+                id=self._worker,
+                state=self.state,
+                model=profile.model,
+                revision=profile.revision,
+                template=profile.template,
+                score_space=profile.score_space,
+                instruction=profile.instruction,
+                max_length=profile.max_length,
+                dtype=profile.dtype,
+                device=profile.device,
+                attention=profile.layout,
+                tokens_per_s=self._coalescer.tokens_per_s,
+            )
+        )
+        self._redis_ahead_ms = now_ms - time.monotonic() * 1000
+
+    def _measure(self) -> None:
+        now, busy = time.monotonic(), self._coalescer.busy_s
+        metrics.BUSY.set(min(1.0, (busy - self._busy_before) / (now - self._ticked_at)))
+        self._busy_before, self._ticked_at = busy, now
+        for kind, size in self._engine.memory().items():
+            metrics.GPU_MEMORY.labels(kind).set(size)

@@ -1,0 +1,85 @@
+"""Which pairs go into the next batch. Pure Python: no torch, no clock, no threads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from worker.engine.interface import Layout, Pair
+
+LOOKAHEAD_BUDGETS = 4  # how far behind the first pair the planner may look for company
+
+
+def plan(waiting: Sequence[Pair], budget: int, layout: Layout) -> list[int]:
+    """Choose a batch.
+
+    The first pair is always in it, so nobody is passed over for ever; the others are those of the
+    lookahead that go with it most cheaply.
+
+    Args:
+        waiting: pairs by urgency, not empty.
+        budget: tokens, counted as the layout costs them; a single pair may exceed it.
+
+    Returns: indexes into `waiting`, longest pair first.
+    """
+    near = _lookahead(waiting, LOOKAHEAD_BUDGETS * budget)
+    chosen = _plan_padded(near, budget) if layout is Layout.PADDED else _plan_packed(near, budget)
+    return sorted(chosen, key=lambda i: (-near[i].length, i))
+
+
+def cost(pairs: Sequence[Pair], layout: Layout) -> int:
+    """Tokens the device computes for this batch."""
+    if layout is Layout.PADDED:
+        return len(pairs) * max(pair.length for pair in pairs)
+    prefixes = {id(pair.shared): len(pair.shared) for pair in pairs}
+    return sum(len(pair.own) for pair in pairs) + sum(prefixes.values())
+
+
+def _lookahead(waiting: Sequence[Pair], tokens: int) -> Sequence[Pair]:
+    total = 0
+    for i, pair in enumerate(waiting):
+        total += pair.length
+        if total > tokens:
+            return waiting[: max(1, i)]
+    return waiting
+
+
+def _plan_padded(waiting: Sequence[Pair], budget: int) -> list[int]:
+    """A run of neighbours by length around the first pair, grown to the side that pads less."""
+    by_length = sorted(range(len(waiting)), key=lambda i: waiting[i].length)
+    low = high = by_length.index(0)
+    while True:
+        longest, count = waiting[by_length[high]].length, high - low + 1
+        # Padding added by one step down, or by one step up (every row grows).
+        down = longest - waiting[by_length[low - 1]].length if low > 0 else None
+        up = None
+        if high + 1 < len(by_length):
+            next_longest = waiting[by_length[high + 1]].length
+            if next_longest * (count + 1) <= budget:
+                up = (next_longest - longest) * count
+        if down is not None and longest * (count + 1) > budget:
+            down = None
+        if down is None and up is None:
+            return by_length[low : high + 1]
+        if up is None or (down is not None and down <= up):
+            low -= 1
+        else:
+            high += 1
+
+
+def _plan_packed(waiting: Sequence[Pair], budget: int) -> list[int]:
+    """The first pair's group, then further groups in order of urgency, each prefix paid once."""
+    groups: dict[int, list[int]] = {}
+    for i, pair in enumerate(waiting):
+        groups.setdefault(id(pair.shared), []).append(i)
+    chosen: list[int] = []
+    used = 0
+    for members in groups.values():
+        prefix = len(waiting[members[0]].shared)
+        for i in members:
+            price = len(waiting[i].own) + prefix
+            if chosen and used + price > budget:
+                continue
+            chosen.append(i)
+            used += price
+            prefix = 0
+    return chosen

@@ -1,0 +1,96 @@
+"""One worker process: its parts in the order in which work flows through them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import uuid
+
+from redis.exceptions import RedisError
+
+from rerankq.ledger.connection import connect
+from rerankq.ledger.store import Ledger
+from rerankq.settings import Settings
+from worker import metrics
+from worker.coalescer import Coalescer
+from worker.completion import Completion
+from worker.deliveries import Deliveries
+from worker.engine.interface import Engine
+from worker.holdings import Holdings
+from worker.intake import Intake
+from worker.keeper import Keeper
+from worker.room import Room
+
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """ledger -> intake -> coalescer -> completion -> ledger, and the keeper beside them."""
+
+    def __init__(self, settings: Settings, engine: Engine) -> None:
+        self.id = f"worker_{uuid.uuid4().hex}"
+        profile = engine.profile
+        lease_ms = int(settings.lease_seconds * 1000)
+        # One batch's worth for interactive work, and two shards so that one is there when the
+        # other ends.
+        budget = profile.token_budget
+        self.room = Room(2 * max(settings.shard_tokens, budget) + budget, reserve=budget)
+        self.engine = engine
+        self.deliveries = Deliveries()
+        self._holdings = holdings = Holdings(self.room)
+        self._ledger = Ledger(connect(settings.redis_url))
+        self._completion = Completion(self._ledger, holdings, profile, self.id)
+        self.coalescer = Coalescer(
+            engine, before_launch=lambda works: self._keeper.before_launch(works)
+        )
+        self._keeper = Keeper(
+            self._ledger, engine, self.coalescer, holdings, worker=self.id, lease_ms=lease_ms
+        )
+        self._keeper.renew_deliveries = self.deliveries.renew
+        self.intake = Intake(
+            self._ledger,
+            engine,
+            self.coalescer,
+            self._completion,
+            holdings,
+            self.room,
+            worker=self.id,
+            lease_ms=lease_ms,
+        )
+        self._completion.after = self._keeper.after_drop = self.intake.ring
+        self.redis_now_ms = self._keeper.redis_now_ms
+        self._drained = threading.Lock()
+        self.ready = False
+        metrics.MODEL_INFO.labels(
+            profile.model, profile.revision, profile.dtype, profile.device, profile.layout
+        ).set(1)
+
+    def start(self) -> None:
+        """Take work from now on."""
+        self._completion.start()
+        self.coalescer.start()
+        self._keeper.start()
+        self.intake.start()
+        self.intake.ring()
+        self.ready = True
+        log.info("worker ready", extra={"worker": self.id, "room": self.room.capacity})
+
+    def drain(self) -> None:
+        """Finish the batch on the device, hand everything else back, stop. Idempotent."""
+        with self._drained:
+            if not self.ready:
+                return
+            self.ready = False
+            self._keeper.state = "draining"
+            log.info("draining", extra={"worker": self.id})
+            self.room.close()
+            self.intake.stop()
+            self.coalescer.drain()
+            # Results are written first, in order; what is left was never scored.
+            self._completion.release(self._holdings.entries())
+            self._completion.stop()
+            self._keeper.stop()
+            with contextlib.suppress(RedisError):  # silence says the same, a little later
+                self._ledger.forget_worker(self.id)
+            log.info("drained", extra={"worker": self.id})
