@@ -1,0 +1,220 @@
+"""The whole system on one machine: Redis, one API process, workers; restarted when they die."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import redis
+
+from scripts.redis_server import command, find_server, free_port
+
+ROOT = Path(__file__).resolve().parent.parent
+DEMO_MODEL = "models/demo"
+STARTED_WITHIN_S = 120.0
+STOPPED_WITHIN_S = 15.0
+TICK_S = 0.2
+RESTART_PAUSE_S = 1.0
+PR_SET_PDEATHSIG = 1
+
+
+class StartFailed(Exception):
+    """A process ended, or did not become ready in time; the message names it and its log."""
+
+
+@dataclass
+class Child:
+    """One process: how to start it, how to tell that it is ready."""
+
+    name: str
+    command: list[str]
+    env: dict[str, str]
+    ready: Callable[[], bool]
+    probe: str | None = None
+    process: subprocess.Popen[bytes] | None = None
+    started: float = field(default=0.0)
+
+    @property
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+
+class LocalSystem:
+    """Starts, watches and stops the processes, and keeps `state.json` true.
+
+    Args:
+        folder: of Redis's data, the logs and `state.json`.
+        env: the environment of the children; its RERANKQ_* variables are honoured, so that with
+            RERANKQ_REDIS_URL no Redis is started.
+        log_to_files: into `folder/logs` instead of this process's stderr.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int | None = None,
+        workers: int = 1,
+        env: Mapping[str, str] | None = None,
+        log_to_files: bool = True,
+    ) -> None:
+        self.folder = folder.resolve()
+        self._env = dict(os.environ if env is None else env)
+        self._env.setdefault("RERANKQ_MODEL", DEMO_MODEL)
+        self._log_to_files = log_to_files
+        self.redis_url = self._env.get("RERANKQ_REDIS_URL", "")
+        self.children: list[Child] = []
+        if not self.redis_url:
+            self.children.append(self._redis())
+        self._env["RERANKQ_REDIS_URL"] = self.redis_url
+        port = port or free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        self.children.append(self._api(port))
+        self.children += [self._worker(n) for n in range(1, workers + 1)]
+
+    def start(self) -> None:
+        """Start everything; returns when all of it is ready.
+
+        Raises: StartFailed, after stopping what had started.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            # Redis first: the others look for it at once. The rest starts side by side.
+            for group in (self.children[:1], self.children[1:]):
+                for child in group:
+                    self._spawn(child)
+                for child in group:
+                    self._await(child)
+        except BaseException:
+            self.stop()
+            raise
+        self.write_state()
+
+    def watch(self) -> None:
+        """Restart what dies, until interrupted."""
+        while True:
+            for child in self.children:
+                if not child.alive and time.monotonic() - child.started > RESTART_PAUSE_S:
+                    code = child.process.returncode if child.process else None
+                    print(f"{child.name} ended with {code}; restarting", file=sys.stderr)
+                    self._spawn(child)
+                    self.write_state()
+            time.sleep(TICK_S)
+
+    def stop(self) -> None:
+        """Workers hand their work back, the API ends its requests, then Redis saves."""
+        for group in (self.children[1:], self.children[:1]):
+            for child in group:
+                if child.alive and child.process:
+                    child.process.terminate()
+            deadline = time.monotonic() + STOPPED_WITHIN_S
+            for child in group:
+                self._reap(child, deadline)
+        (self.folder / "state.json").unlink(missing_ok=True)
+
+    def child(self, name: str) -> Child:
+        return next(child for child in self.children if child.name == name)
+
+    def write_state(self) -> None:
+        processes = [
+            {"name": child.name, "pid": child.process.pid, "probe": child.probe}
+            for child in self.children
+            if child.process
+        ]
+        state = {"url": self.url, "redis_url": self.redis_url, "processes": processes}
+        draft = self.folder / "state.json.new"
+        draft.write_text(json.dumps(state, indent=2) + "\n")
+        draft.replace(self.folder / "state.json")
+
+    def _redis(self) -> Child:
+        port = free_port()
+        self.redis_url = f"redis://127.0.0.1:{port}/0"
+        line = command(find_server(), self.folder / "redis", port)
+        return Child("redis", line, dict(self._env), lambda: _answers(self.redis_url))
+
+    def _api(self, port: int) -> Child:
+        line = [sys.executable, "-m", "api", "--port", str(port)]
+        return Child("api", line, dict(self._env), lambda: _ok(f"{self.url}/readyz"))
+
+    def _worker(self, number: int) -> Child:
+        given = self._env.get("RERANKQ_METRICS_PORT")
+        port = int(given) + number - 1 if given else free_port()
+        probe = f"http://127.0.0.1:{port}"
+        env = self._env | {"RERANKQ_METRICS_PORT": str(port)}
+        line = [sys.executable, "-m", "worker"]
+        return Child(f"worker-{number}", line, env, lambda: _ok(f"{probe}/readyz"), probe)
+
+    def _spawn(self, child: Child) -> None:
+        log = None
+        if self._log_to_files:
+            logs = self.folder / "logs"
+            logs.mkdir(exist_ok=True)
+            log = (logs / f"{child.name}.log").open("ab")
+        child.process = subprocess.Popen(
+            child.command,
+            cwd=ROOT,
+            env=child.env,
+            stdin=subprocess.DEVNULL,
+            stdout=log or sys.stderr,
+            stderr=log or sys.stderr,
+            # A Ctrl-C is for this process alone: it stops the others in order.
+            process_group=0,
+            preexec_fn=_die_with_parent,
+        )
+        child.started = time.monotonic()
+        if log:
+            log.close()
+
+    def _await(self, child: Child) -> None:
+        deadline = time.monotonic() + STARTED_WITHIN_S
+        while not child.ready():
+            if not child.alive or time.monotonic() > deadline:
+                why = "ended" if not child.alive else f"is not ready after {STARTED_WITHIN_S:g} s"
+                raise StartFailed(f"{child.name} {why}{self._last_words(child)}")
+            time.sleep(0.05)
+
+    def _last_words(self, child: Child) -> str:
+        path = self.folder / "logs" / f"{child.name}.log"
+        return f":\n{path.read_text()[-2000:]}" if path.exists() else ""
+
+    @staticmethod
+    def _reap(child: Child, deadline: float) -> None:
+        if child.process is None:
+            return
+        try:
+            child.process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            child.process.kill()
+            child.process.wait()
+
+
+def _die_with_parent() -> None:
+    # Linux: a supervisor that is killed outright leaves no orphans.
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _ok(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _answers(url: str) -> bool:
+    try:
+        with redis.Redis.from_url(url, socket_connect_timeout=1) as client:
+            return bool(client.ping())
+    except redis.RedisError:
+        return False
