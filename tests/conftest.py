@@ -1,0 +1,101 @@
+"""What every test may use: a Redis of its own, and whole systems of real processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from rerankq import Client
+from scripts.localsystem import LocalSystem
+from scripts.redis_server import command, find_server, free_port
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def eventually(check: Callable[[], object], seconds: float = 30.0) -> None:
+    """Await a condition; the test fails with its last value."""
+    deadline = time.monotonic() + seconds
+    while not (value := check()):
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {value!r}"
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real server; a machine without one fails here instead of skipping."""
+    port = free_port()
+    folder = tmp_path_factory.mktemp("redis")
+    process = subprocess.Popen(
+        command(find_server(), folder, port, appendfsync="no"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    url = f"redis://127.0.0.1:{port}/0"
+    try:
+        eventually(lambda: _answers(url))
+        yield url
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with redis.Redis.from_url(url) as client:
+            return bool(client.ping())
+    except redis.RedisError:
+        return False
+
+
+@pytest.fixture
+def empty_redis(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+        yield client
+
+
+StartSystem = Callable[..., LocalSystem]
+
+
+def clean_environment(**variables: str) -> dict[str, str]:
+    """This process's environment without any RERANKQ_* of the developer's own."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("RERANKQ_")}
+    return inherited | {"RERANKQ_LOG_FORMAT": "json"} | variables
+
+
+@pytest.fixture(scope="module")
+def start_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartSystem]:
+    """Starts a system with these RERANKQ_* variables, without the prefix; stopped afterwards."""
+    systems: list[LocalSystem] = []
+
+    def start(*, workers: int = 1, **variables: str) -> LocalSystem:
+        env = clean_environment(**{f"RERANKQ_{k.upper()}": v for k, v in variables.items()})
+        system = LocalSystem(tmp_path_factory.mktemp("system"), workers=workers, env=env)
+        system.start()
+        systems.append(system)
+        return system
+
+    yield start
+    for system in systems:
+        system.stop()
+
+
+@pytest.fixture(scope="session")
+def demo_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSystem]:
+    """One system with the demo model for all tests that only talk to it."""
+    system = LocalSystem(tmp_path_factory.mktemp("demo"), env=clean_environment())
+    system.start()
+    yield system
+    system.stop()
+
+
+@pytest.fixture
+def client(demo_system: LocalSystem) -> Iterator[Client]:
+    with Client(demo_system.url, retry_for=5) as client:
+        yield client

@@ -1,0 +1,97 @@
+"""What the documents show is true: code runs, commands answer, links and tables hold."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from prometheus_client.metrics import MetricWrapperBase
+
+import api.metrics
+import worker.metrics
+from rerankq import Client
+from scripts.localsystem import LocalSystem
+from tests.conftest import ROOT
+
+DOCUMENTS = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!http)([^)#]+)")
+
+
+def blocks(language: str) -> list[object]:
+    return [
+        pytest.param(code, id=f"{path.name}-{n}")
+        for path in DOCUMENTS
+        for n, (found, code) in enumerate(BLOCK.findall(path.read_text()))
+        if found == language
+    ]
+
+
+def here(code: str, system: LocalSystem) -> str:
+    """The same code, pointed at the test's own system."""
+    code = code.replace("http://127.0.0.1:8000", system.url)
+    return code.replace("redis://127.0.0.1:6379/0", system.redis_url)
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_runs(code: str, demo_system: LocalSystem) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error::ResourceWarning", "-c", here(code, demo_system)],
+        env=os.environ | {"RERANKQ_REDIS_URL": demo_system.redis_url},
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("code", blocks("bash"))
+def test_commands_answer(code: str, demo_system: LocalSystem, client: Client) -> None:
+    job = client.submit("q", ["d"])
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", here(code, demo_system)],
+        env=os.environ | {"JOB": job.id},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert '"rerank.job"' in done.stdout
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in LINK.findall(path.read_text()):
+        assert (path.parent / target).exists(), target
+
+
+def test_paths_in_the_architecture_exist() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    for path in re.findall(r"`((?:rerankq|api|worker|scripts)/[\w/.*-]+)`", text):
+        assert list(ROOT.glob(path.rstrip("/"))), path
+
+
+def metrics_of(module: object) -> dict[str, tuple[str, str, str]]:
+    found = {}
+    for metric in vars(module).values():
+        if isinstance(metric, MetricWrapperBase):
+            family = next(iter(metric.describe()))
+            name = family.name + ("_total" if family.type == "counter" else "")
+            found[name] = (family.type, ", ".join(metric._labelnames), family.documentation)
+    return found
+
+
+def test_the_table_of_metrics_is_the_code_s() -> None:
+    rows = re.findall(
+        r"^\| `(rerankq_\w+)` \| (\w+) \| (.*?) ?\| (.+) \|$",
+        (ROOT / "docs" / "metrics.md").read_text(),
+        re.MULTILINE,
+    )
+    documented = {name: (kind, labels, text) for name, kind, labels, text in rows}
+    jobs = ("counter", "status, lane", next(iter(api.metrics.JOBS.collect())).documentation)
+    expected = metrics_of(api.metrics) | metrics_of(worker.metrics) | {"rerankq_jobs_total": jobs}
+    assert documented == expected

@@ -1,0 +1,410 @@
+"""The ledger's scripts on a real Redis: preconditions, postconditions, races, replays."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import redis
+
+from rerankq.ledger import calls, keys
+from rerankq.ledger.calls import Committed, Taken
+from rerankq.ledger.codec import VERSION, ShardInput, ShardOutput
+from rerankq.ledger.connection import connect
+from rerankq.ledger.keys import Key, Part, name
+from rerankq.ledger.records import JobRecord, header
+from rerankq.ledger.sharding import Cut
+from rerankq.ledger.store import Ledger
+from rerankq.schema import JobRequest, Problem
+from rerankq.status import ALLOWED, JobStatus, Lane
+
+LEASE_MS = 15_000
+TTL_MS = 60_000
+TOKENS = 100  # of every entry in these tests
+
+
+@dataclass
+class Bench:
+    """A ledger, the bare client beside it, and short words for what the tests do."""
+
+    redis: redis.Redis
+    ledger: Ledger
+    numbers: Iterator[int]
+
+    def stage(self, job_id: str, shards: int) -> None:
+        for k in range(shards):
+            data = ShardInput(k, ("d",)).encode()
+            self.redis.hset(name(Key.JOB, job_id + Part.INPUT), str(k), data)
+
+    def commit(
+        self,
+        job_id: str | None = None,
+        *,
+        shards: int = 1,
+        staged: int | None = None,
+        lane: Lane = Lane.INTERACTIVE,
+        stride: int = 10,
+        max_backlog: int = 1000,
+        expires_in_ms: int = 60_000,
+        idempotency: tuple[str, str] | None = None,
+        version: int = VERSION,
+    ) -> Committed:
+        job_id = job_id or f"job_{next(self.numbers):04x}"
+        self.stage(job_id, shards if staged is None else staged)
+        request = JobRequest(query="q", documents=["d"] * shards, lane=lane)
+        shape = Cut(tuple((k, k + 1) for k in range(shards)), TOKENS, stride)
+        fields = header(request, shape, model="m", owner="", request_id="r", result_ttl_ms=TTL_MS)
+        return self.ledger.run(
+            calls.commit(
+                job_id,
+                {**fields, "version": version},
+                entries=shards,
+                max_backlog=max_backlog,
+                owner="",
+                expires_in_ms=expires_in_ms,
+                idempotency=idempotency,
+            )
+        )
+
+    def take(self, worker: str = "w", **options: Any) -> list[Taken]:
+        defaults = {"most": 100, "room": 10_000, "bulk_room": 10_000, "bulk_turn": False}
+        call = calls.take(worker, LEASE_MS, **{**defaults, "idle": False, **options})
+        return self.ledger.run(call)[1]
+
+    def complete(self, entry: str) -> bool:
+        return self.ledger.run(calls.complete(entry, ShardOutput(0, (1.5,), (), 7), "m", "rev"))
+
+    def finish(self, job_id: str, status: JobStatus) -> bool:
+        return self.ledger.run(calls.finish(job_id, status))
+
+    def reap(self) -> tuple[int, int]:
+        return self.ledger.run(calls.reap(LEASE_MS))
+
+    def lapse(self, *entries: str) -> None:
+        """As if the leases' time had passed."""
+        for entry in entries:
+            self.redis.zadd(name(Key.LEASE), {entry: 1})
+
+    def job(self, job_id: str) -> JobRecord:
+        fields: Any = self.redis.hgetall(name(Key.JOB, job_id))
+        return JobRecord.decode(job_id, fields)
+
+    def assert_empty(self) -> None:
+        """Nothing of any job is open."""
+        for lane in Lane:
+            assert self.redis.zcard(name(Key.PENDING, lane)) == 0
+            assert self.redis.zcard(name(Key.READY, lane)) == 0
+            assert int(self.redis.get(name(Key.TOKENS, lane)) or 0) == 0  # type: ignore[arg-type]
+        for key in (Key.LEASE, Key.OWNER, Key.DEVICE, Key.TROUBLE, Key.DEADLINES):
+            assert not self.redis.exists(name(key)), key
+        assert not self.redis.keys(f"{keys.ROOT}job:*{Part.INPUT}")
+
+
+@pytest.fixture
+def bench(empty_redis: redis.Redis, redis_url: str) -> Iterator[Bench]:
+    with connect(redis_url) as client:
+        bench = Bench(empty_redis, Ledger(client), itertools.count())
+        bench.reap()  # the first one only sets the clock
+        yield bench
+
+
+def test_a_job_from_commit_to_succeeded(bench: Bench) -> None:
+    job_id = bench.commit(shards=3).job_id
+    assert bench.job(job_id).status is JobStatus.QUEUED
+    assert bench.redis.zcard(name(Key.PENDING, Lane.INTERACTIVE)) == 3
+    taken = bench.take()
+    assert [item.entry for item in taken] == [f"{job_id}:{k}" for k in range(3)]
+    assert ShardInput.decode(taken[1].input or b"").first == 1
+    assert bench.job(job_id).status is JobStatus.RUNNING
+    for item in taken:
+        assert bench.complete(item.entry)
+    job = bench.job(job_id)
+    assert job.status is JobStatus.SUCCEEDED
+    assert (job.scored, job.tokens, job.revision) == (3, 21, "rev")
+    assert bench.redis.hlen(name(Key.JOB, job_id + Part.OUTPUT)) == 3
+    bench.assert_empty()
+
+
+def test_a_final_job_is_forgotten_after_its_time(bench: Bench) -> None:
+    job_id = bench.commit().job_id
+    assert bench.redis.ttl(name(Key.JOB, job_id)) == -1
+    bench.complete(bench.take()[0].entry)
+    for part in ("", Part.OUTPUT):
+        assert 0 < bench.redis.pttl(name(Key.JOB, job_id + part)) <= TTL_MS
+    job = bench.job(job_id)
+    assert job.retained is not None
+    assert job.finished is not None
+    assert job.retained - job.finished == TTL_MS
+
+
+def test_commit_answers(bench: Bench) -> None:
+    first = bench.commit("job_a", idempotency=("key", "body"))
+    assert first == Committed("created", "job_a")
+    assert bench.commit("job_a") == Committed("existing", "job_a")
+    assert bench.commit("job_b", idempotency=("key", "body")) == Committed("existing", "job_a")
+    assert bench.commit("job_c", idempotency=("key", "other")) == Committed("conflict", "job_a")
+    assert bench.commit("job_d", shards=2, staged=1).outcome == "unstaged"
+    assert bench.commit("job_e", shards=2, max_backlog=2).outcome == "full"
+    assert not bench.redis.exists(name(Key.JOB, "job_b" + Part.INPUT))
+    assert bench.redis.zcard(name(Key.PENDING, Lane.INTERACTIVE)) == 1
+
+
+def test_a_job_larger_than_the_backlog_limit_runs_alone(bench: Bench) -> None:
+    assert bench.commit(shards=5, max_backlog=2).outcome == "created"
+    assert bench.commit(shards=1, max_backlog=2).outcome == "full"
+    assert bench.commit(shards=1, max_backlog=2, lane=Lane.BULK).outcome == "created"
+
+
+def test_an_idempotency_key_outlives_its_job_only_as_a_name(bench: Bench) -> None:
+    bench.commit("job_a", idempotency=("key", "body"))
+    bench.redis.delete(name(Key.JOB, "job_a"))
+    assert bench.commit("job_b", idempotency=("key", "other")).outcome == "created"
+
+
+def test_staged_inputs_that_never_commit_are_forgotten_and_committed_ones_are_not(
+    bench: Bench,
+) -> None:
+    key = name(Key.JOB, "job_a" + Part.INPUT)
+    bench.stage("job_a", 1)
+    bench.redis.pexpire(key, keys.STAGED_TTL_MS)
+    bench.commit("job_a")
+    assert bench.redis.ttl(key) == -1
+
+
+def test_nothing_is_taken_twice(bench: Bench) -> None:
+    bench.commit(shards=10)
+    first, second = bench.take("a", most=6), bench.take("b")
+    assert len(first) == 6
+    assert len(second) == 4
+    assert not {item.entry for item in first} & {item.entry for item in second}
+
+
+def test_a_big_job_shares_with_small_ones_that_come_later(bench: Bench) -> None:
+    big = bench.commit(shards=100, stride=1000).job_id
+    bench.take(most=1)
+    small = bench.commit().job_id
+    order = [item.job_id for item in bench.take(most=4)]
+    assert order.index(small) <= 1
+    assert set(order) == {small, big}
+
+
+def test_room_bounds_what_is_taken(bench: Bench) -> None:
+    bench.commit(shards=10)
+    assert len(bench.take(room=250)) == 3  # while any is left; the last may go over
+    assert len(bench.take(room=0)) == 0
+    assert len(bench.take(room=-50)) == 0
+
+
+def test_bulk_leaves_room_to_interactive_work(bench: Bench) -> None:
+    bench.commit(shards=10, lane=Lane.BULK)
+    assert len(bench.take(room=300, bulk_room=250)) == 2
+    assert len(bench.take(room=50, bulk_room=0)) == 0
+    bench.commit(shards=1)
+    assert [t.lane for t in bench.take(room=50, bulk_room=0)] == [Lane.INTERACTIVE]
+
+
+def test_bulk_gets_its_turn_and_an_idle_worker_takes_anything(bench: Bench) -> None:
+    bench.commit(shards=10, lane=Lane.BULK)
+    bench.commit(shards=10)
+    lanes = [t.lane for t in bench.take(room=150, bulk_room=0, bulk_turn=True)]
+    assert lanes == [Lane.BULK, Lane.INTERACTIVE]
+    bench.take(room=10_000, bulk_room=0)
+    assert [t.lane for t in bench.take(room=1, bulk_room=0, idle=True)] == [Lane.BULK]
+
+
+def test_take_says_whether_bulk_waits_and_for_how_long_it_did(bench: Bench) -> None:
+    bench.commit(shards=2, lane=Lane.BULK)
+    options = {"room": 150, "bulk_room": 150, "bulk_turn": False, "idle": False}
+    waits, taken = bench.ledger.run(calls.take("w", LEASE_MS, most=9, **options))  # type: ignore[arg-type]
+    assert (waits, len(taken)) == (True, 1)
+    assert 0 <= taken[0].waited_ms < 10_000
+
+
+def test_a_record_of_a_later_version_is_left_to_those_who_know_it(bench: Bench) -> None:
+    later = bench.commit(version=VERSION + 1).job_id
+    ours = bench.commit().job_id
+    assert [t.job_id for t in bench.take()] == [ours]
+    assert bench.job(later).status is JobStatus.QUEUED
+
+
+def test_completing_twice_counts_once(bench: Bench) -> None:
+    job_id = bench.commit(shards=2).job_id
+    first = bench.take(most=1)[0].entry
+    assert bench.complete(first)
+    assert not bench.complete(first)
+    assert bench.job(job_id).scored == 1
+    assert bench.job(job_id).status is JobStatus.RUNNING
+
+
+def test_a_late_holder_counts_if_it_is_first(bench: Bench) -> None:
+    job_id = bench.commit().job_id
+    entry = bench.take("slow")[0].entry
+    bench.lapse(entry)
+    assert bench.reap() == (1, 0)
+    assert bench.take("fast")[0].entry == entry
+    assert bench.complete(entry)  # by the slow one
+    assert not bench.complete(entry)  # by the fast one
+    assert bench.job(job_id).scored == 1
+    bench.assert_empty()
+
+
+def test_a_lapsed_lease_goes_back_to_its_old_place_and_counts_as_a_loss(bench: Bench) -> None:
+    bench.commit(shards=2, stride=5000)
+    taken = bench.take("w")
+    bench.ledger.run(calls.hold("w", LEASE_MS, [taken[0].entry], mark=True))
+    bench.lapse(*(t.entry for t in taken))
+    assert bench.reap() == (2, 0)
+    again = bench.take("v")
+    assert [(t.entry, t.fair_score) for t in again] == [(t.entry, t.fair_score) for t in taken]
+    trouble = bench.redis.hgetall(name(Key.TROUBLE))
+    assert trouble == {taken[0].entry.encode(): b"1 1", taken[1].entry.encode(): b"1 0"}
+
+
+def test_after_a_long_sleep_nobody_s_lease_lapses(bench: Bench) -> None:
+    bench.commit()
+    entry = bench.take()[0].entry
+    bench.lapse(entry)
+    now = int(bench.redis.time()[0]) * 1000  # type: ignore[index]
+    bench.redis.set(name(Key.TICK), now - keys.TICK_STALE_MS - 2000)
+    assert bench.reap() == (0, 0)
+    deadline = bench.redis.zscore(name(Key.LEASE), entry)
+    assert deadline is not None
+    assert deadline >= now + LEASE_MS - 1000
+    assert bench.reap() == (0, 0)
+
+
+def test_a_held_lease_is_renewed_and_a_lost_one_is_told(bench: Bench) -> None:
+    job_id = bench.commit(shards=3).job_id
+    mine = [t.entry for t in bench.take("me", most=1)]
+    other = [t.entry for t in bench.take("other", most=1)]
+    bench.lapse(*mine)
+    gone = bench.ledger.run(calls.hold("me", LEASE_MS, [*mine, *other], mark=False))
+    assert gone == set(other)
+    assert bench.reap() == (0, 0)
+    bench.finish(job_id, JobStatus.CANCELLED)
+    assert bench.ledger.run(calls.hold("me", LEASE_MS, mine, mark=True)) == set(mine)
+
+
+def test_release_hands_back_without_a_loss(bench: Bench) -> None:
+    bench.commit(shards=2)
+    taken = bench.take("w")
+    entries = [t.entry for t in taken]
+    assert bench.ledger.run(calls.release("someone else", entries)) == 0
+    assert bench.ledger.run(calls.release("w", entries)) == 2
+    assert [t.fair_score for t in bench.take("v")] == [t.fair_score for t in taken]
+    assert not bench.redis.exists(name(Key.TROUBLE))
+
+
+def test_cancelling_frees_everything_at_once(bench: Bench) -> None:
+    job_id = bench.commit(shards=4).job_id
+    held = bench.take(most=2)
+    bench.complete(held[0].entry)
+    assert bench.finish(job_id, JobStatus.CANCELLED)
+    bench.assert_empty()
+    assert not bench.complete(held[1].entry)
+    assert bench.ledger.run(calls.release("w", [held[1].entry])) == 0
+    assert bench.take() == []
+    assert bench.job(job_id).status is JobStatus.CANCELLED
+    assert bench.job(job_id).scored == 1
+
+
+def test_a_deadline_ends_a_job_wherever_it_is(bench: Bench) -> None:
+    waiting = bench.commit(expires_in_ms=0).job_id
+    running = bench.commit(expires_in_ms=0).job_id
+    bench.take(most=1)
+    assert bench.reap() == (0, 2)
+    for job_id in (waiting, running):
+        job = bench.job(job_id)
+        assert job.status is JobStatus.EXPIRED
+        assert job.error is not None
+        assert job.error.code == "expired"
+    bench.assert_empty()
+
+
+def test_a_failed_job_keeps_its_problem(bench: Bench) -> None:
+    job_id = bench.commit().job_id
+    problem = Problem(title="t", status=422, code="query_too_long", detail="d", limit=5)
+    bench.ledger.run(calls.finish(job_id, JobStatus.FAILED, problem))
+    assert bench.job(job_id).error == problem
+
+
+def reach(bench: Bench, status: JobStatus) -> str:
+    job_id = bench.commit().job_id
+    if status is JobStatus.QUEUED:
+        return job_id
+    entry = bench.take()[0].entry
+    if status is JobStatus.SUCCEEDED:
+        bench.complete(entry)
+    elif status.final:
+        bench.finish(job_id, status)
+    return job_id
+
+
+@pytest.mark.parametrize("status", JobStatus)
+@pytest.mark.parametrize(
+    "wanted", [s for s in JobStatus if s.final and s is not JobStatus.SUCCEEDED]
+)
+def test_every_change_of_state_is_the_table_s(
+    bench: Bench, status: JobStatus, wanted: JobStatus
+) -> None:
+    job_id = reach(bench, status)
+    assert bench.job(job_id).status is status
+    changed = bench.finish(job_id, wanted)
+    assert changed == (wanted in ALLOWED[status])
+    assert bench.job(job_id).status is (wanted if changed else status)
+    bench.assert_empty()
+
+
+def test_the_end_is_published_once_and_counted(bench: Bench) -> None:
+    with bench.redis.pubsub(ignore_subscribe_messages=True) as subscription:
+        subscription.subscribe(name(Key.DONE))
+        subscription.get_message(timeout=1)
+        job_id = bench.commit().job_id
+        bench.complete(bench.take()[0].entry)
+        bench.finish(job_id, JobStatus.CANCELLED)
+        message = subscription.get_message(timeout=5)
+        assert message is not None
+        assert message["data"].decode().split()[:3] == [job_id, "succeeded", "interactive"]
+        assert subscription.get_message(timeout=0.1) is None
+    counts = bench.redis.hgetall(name(Key.COUNTS))
+    assert counts == {b"queued interactive": b"1", b"succeeded interactive": b"1"}
+
+
+def test_calls_survive_a_redis_that_forgot_the_scripts(bench: Bench) -> None:
+    bench.commit()
+    bench.redis.script_flush()
+    assert len(bench.take()) == 1
+
+
+def test_the_largest_job_commits_whole(bench: Bench) -> None:
+    assert bench.commit(shards=keys.MAX_ENTRIES, max_backlog=10**6).outcome == "created"
+    assert bench.redis.zcard(name(Key.READY, Lane.INTERACTIVE)) == keys.MAX_ENTRIES
+    job_id = bench.commit(max_backlog=10**6).job_id
+    for record in (job_id, "job_0000"):
+        bench.finish(record, JobStatus.CANCELLED)
+    bench.assert_empty()
+
+
+def test_a_full_redis_takes_nothing_new_and_goes_on_with_what_it_has(bench: Bench) -> None:
+    job_id = bench.commit(shards=3).job_id
+    overdue = bench.commit(expires_in_ms=0).job_id
+    entry, lost = (t.entry for t in bench.take(most=2))
+    bench.lapse(lost)
+    bench.redis.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(redis.OutOfMemoryError):
+            bench.commit()
+        assert bench.ledger.run(calls.hold("w", LEASE_MS, [entry], mark=True)) == set()
+        assert bench.reap() == (1, 1)
+        assert bench.complete(entry)
+        for item in bench.take():
+            assert bench.ledger.run(calls.release("w", [item.entry])) == 1
+        for item in bench.take():
+            assert bench.complete(item.entry)
+    finally:
+        bench.redis.config_set("maxmemory", "1gb")
+    assert bench.job(overdue).status is JobStatus.EXPIRED
+    assert bench.job(job_id).status is JobStatus.SUCCEEDED

@@ -1,0 +1,292 @@
+"""The processes themselves: readiness, drain, death, restart, a light API."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+import redis
+from celery import Celery
+
+from rerankq import Client, JobStatus
+from scripts.localsystem import LocalSystem
+from scripts.redis_server import free_port
+from tests.conftest import ROOT, StartSystem, clean_environment, eventually
+
+MANY = [f"a document about number {n} and its neighbours" for n in range(4_000)]
+
+
+def status(url: str) -> int:
+    try:
+        return httpx.get(url, timeout=2).status_code
+    except httpx.TransportError:
+        return 0
+
+
+def test_a_worker_is_live_before_it_is_ready_and_takes_nothing_until_then(
+    empty_redis: redis.Redis, redis_url: str
+) -> None:
+    port = free_port()
+    env = clean_environment(
+        RERANKQ_REDIS_URL=redis_url,
+        RERANKQ_MODEL="models/demo",
+        RERANKQ_METRICS_PORT=str(port),
+    )
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "worker"], cwd=ROOT, env=env, stderr=subprocess.DEVNULL
+    )
+    try:
+        eventually(lambda: status(f"http://127.0.0.1:{port}/livez") == 200)
+        assert status(f"http://127.0.0.1:{port}/readyz") == 503
+        assert not empty_redis.exists("rerankq:workers")
+        eventually(lambda: status(f"http://127.0.0.1:{port}/readyz") == 200)
+        assert empty_redis.zcard("rerankq:workers") == 1
+        metrics = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+        assert 'rerankq_model_info{device="cpu"' in metrics
+        assert status(f"http://127.0.0.1:{port}/nothing") == 404
+    finally:
+        worker.terminate()
+        assert worker.wait(20) == 0
+    assert empty_redis.zcard("rerankq:workers") == 0
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"RERANKQ_DTYPE": "int3"}, "RERANKQ_DTYPE"),
+        ({"RERANKQ_MODEL": "/nowhere/at/all"}, "RERANKQ_MODEL"),
+    ],
+)
+def test_a_wrong_setting_stops_the_start_with_one_line(
+    variables: dict[str, str], words: str, redis_url: str
+) -> None:
+    env = clean_environment(RERANKQ_REDIS_URL=redis_url, RERANKQ_METRICS_PORT="0", **variables)
+    said = subprocess.run(
+        [sys.executable, "-m", "worker"],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert said.returncode == 2
+    assert said.stderr.splitlines()[-1].startswith(words)
+    assert "Traceback" not in said.stderr
+
+
+@pytest.mark.timeout(300)
+def test_sigterm_under_load_hands_everything_back(start_system: StartSystem) -> None:
+    """Large shards on the device, small ones waiting to be tokenized, public tasks waiting."""
+    system = start_system(workers=2)
+    app = Celery(broker=system.redis_url, backend=system.redis_url)
+    kwargs = {"query": "drain", "documents": MANY[:50]}
+    with Client(system.url) as client, redis.Redis.from_url(system.redis_url) as ledger:
+        jobs = [client.submit("drain", MANY), *(client.submit("d", MANY[:20]) for _ in range(100))]
+        tasks = [
+            app.send_task("rerankq.rerank", kwargs=kwargs, queue="rerankq.bulk") for _ in range(60)
+        ]
+        eventually(lambda: client.get(jobs[0].id).progress.scored > 0, 60)
+        first = system.child("worker-1").process
+        assert first is not None
+        first.terminate()
+        assert first.wait(20) == 0
+        alive = set(ledger.zrange("rerankq:workers", 0, -1))
+        assert len(alive) == 1
+        assert set(ledger.hgetall("rerankq:owner").values()) <= alive
+        assert not ledger.exists("rerankq:trouble"), "a drain is no loss"
+        for job in jobs:
+            done = client.wait(job.id, 200)
+            assert done.status is JobStatus.SUCCEEDED
+            assert done.progress.scored == done.progress.total
+        assert all(len(task.get(timeout=100)["results"]) == 50 for task in tasks)
+
+
+@pytest.mark.timeout(180)
+def test_a_long_public_task_is_renewed_and_scored_once(start_system: StartSystem) -> None:
+    system = start_system(workers=2, visibility_timeout="5")
+    app = Celery(broker=system.redis_url, backend=system.redis_url)
+    kwargs = {"query": "long", "documents": [f"{n} {'words ' * 70}" for n in range(1000)]}
+    started = time.monotonic()
+    task = app.send_task("rerankq.rerank", kwargs=kwargs, queue="rerankq.bulk")
+    assert len(task.get(timeout=100)["results"]) == 1000
+    assert time.monotonic() - started > 6, "too short to prove anything"
+    pairs = [pairs_scored(system, name) for name in ("worker-1", "worker-2")]
+    assert sum(pairs) == 1000, pairs
+
+
+def pairs_scored(system: LocalSystem, worker: str) -> int:
+    text = httpx.get(f"{system.child(worker).probe}/metrics").text
+    return int(float(re.search(r"^rerankq_pairs_scored_total (\S+)", text, re.MULTILINE)[1]))  # type: ignore[index]
+
+
+@pytest.mark.timeout(180)
+def test_a_killed_workers_work_is_done_by_another(start_system: StartSystem) -> None:
+    system = start_system(workers=2, lease_seconds="3")
+    with Client(system.url) as client:
+        job = client.submit("kill", MANY)
+        eventually(lambda: client.get(job.id).progress.scored > 0, 60)
+        first = system.child("worker-1").process
+        assert first is not None
+        first.kill()
+        first.wait(10)
+        done = client.wait(job.id, 120)
+        assert done.status is JobStatus.SUCCEEDED
+        assert sorted(r.index for r in done.results or []) == list(range(len(MANY)))
+
+
+def test_nothing_of_a_cancelled_job_is_scored_any_more(start_system: StartSystem) -> None:
+    system = start_system()
+    with Client(system.url) as client:
+        job = client.submit("cancel", MANY)
+        eventually(lambda: client.get(job.id).progress.scored > 0, 60)
+        assert client.cancel(job.id).status is JobStatus.CANCELLED
+        assert client.queue().backlog == 0
+        assert client.queue().backlog_tokens == 0
+        started = time.monotonic()
+        assert client.rerank("after", ["it"], timeout=30)
+        assert time.monotonic() - started < 10
+        # The batch on the device and the one formed ahead may end; then there is nothing to do.
+        scored = pairs_scored(system, "worker-1")
+        assert scored < len(MANY) / 2
+        assert client.rerank("again", ["it"], timeout=30)
+        assert pairs_scored(system, "worker-1") == scored + 1
+
+
+def test_redis_away_is_503_and_its_return_is_noticed(start_system: StartSystem) -> None:
+    system = start_system()
+    server = system.child("redis").process
+    assert server is not None
+    with httpx.Client(base_url=system.url, timeout=20) as http, Client(system.url) as client:
+        kept = client.submit("kept", ["d"], lane="bulk")
+        client.wait(kept.id, 30)
+        server.send_signal(signal.SIGSTOP)
+        try:
+            refused = http.post("/v1/jobs", json={"query": "q", "documents": ["d"]})
+            assert refused.status_code == 503
+            assert refused.headers["Retry-After"]
+            assert refused.json()["code"] == "queue_unavailable"
+            assert http.get("/livez").status_code == 200
+            assert http.get("/readyz").status_code == 503
+            assert http.get("/health").json()["status"] == "down"
+            assert http.get("/metrics").status_code == 200
+        finally:
+            server.send_signal(signal.SIGCONT)
+        assert client.get(kept.id).status is JobStatus.SUCCEEDED
+        assert client.rerank("again", ["d", "e"], timeout=60)
+
+
+def test_the_api_starts_in_two_seconds_without_torch(redis_url: str, tmp_path: Path) -> None:
+    """Where importing torch, transformers or numpy is an error, as if they were not installed."""
+    for missing in ("torch", "transformers", "numpy", "accelerate"):
+        (tmp_path / f"{missing}.py").write_text("raise ImportError('not installed here')\n")
+    port = free_port()
+    env = clean_environment(RERANKQ_REDIS_URL=redis_url, PYTHONPATH=str(tmp_path))
+    seconds = []
+    for _ in range(3):
+        started = time.monotonic()
+        line = [sys.executable, "-m", "api", "--port", str(port)]
+        process = subprocess.Popen(line, cwd=ROOT, env=env, stderr=subprocess.DEVNULL)
+        try:
+            eventually(lambda: status(f"http://127.0.0.1:{port}/readyz") == 200)
+            seconds.append(time.monotonic() - started)
+        finally:
+            process.terminate()
+            process.wait(10)
+    # The best of three: another process on the machine must not fail it.
+    assert min(seconds) < 2, seconds
+
+
+def test_make_up_keeps_its_state_true_and_restarts_what_dies(tmp_path: Path) -> None:
+    up = start_up(tmp_path, WORKERS="2")
+    state_file = tmp_path / ".run" / "state.json"
+    try:
+        eventually(state_file.exists, 60)
+        state = json.loads(state_file.read_text())
+        pids = {process["name"]: process["pid"] for process in state["processes"]}
+        assert set(pids) == {"redis", "api", "worker-1", "worker-2"}
+        assert all(psutil.pid_exists(pid) for pid in pids.values())
+        with Client(state["url"]) as client:
+            assert client.rerank("q", ["d"], timeout=30)
+            os.kill(pids["worker-2"], signal.SIGKILL)
+            eventually(lambda: read_pids(state_file)["worker-2"] != pids["worker-2"], 30)
+            pids = read_pids(state_file)
+            assert psutil.pid_exists(pids["worker-2"])
+            os.kill(pids["api"], signal.SIGKILL)
+            eventually(lambda: read_pids(state_file)["api"] != pids["api"], 30)
+            assert client.rerank("q", ["d"], timeout=60)
+            pids = read_pids(state_file)
+    finally:
+        up.send_signal(signal.SIGTERM)
+        assert up.wait(30) == 0
+    assert not any(psutil.pid_exists(pid) for pid in pids.values())
+    assert not state_file.exists()
+
+
+def test_a_supervisor_that_is_killed_leaves_nothing_behind(tmp_path: Path) -> None:
+    up = start_up(tmp_path)
+    state_file = tmp_path / ".run" / "state.json"
+    eventually(state_file.exists, 60)
+    pids = read_pids(state_file)
+    up.kill()
+    up.wait(10)
+    eventually(lambda: not any(psutil.pid_exists(pid) for pid in pids.values()), 30)
+
+
+def test_a_port_in_use_ends_the_api_at_once(redis_url: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        line = [sys.executable, "-m", "api", "--port", str(taken.getsockname()[1])]
+        env = clean_environment(RERANKQ_REDIS_URL=redis_url)
+        said = subprocess.run(line, cwd=ROOT, env=env, capture_output=True, text=True, timeout=30)
+    assert said.returncode == 3
+    assert "address already in use" in said.stderr
+
+
+def start_up(folder: Path, **variables: str) -> subprocess.Popen[bytes]:
+    env = clean_environment(PORT=str(free_port()), PYTHONPATH=str(ROOT), **variables)
+    line = [sys.executable, "-m", "scripts.up"]
+    return subprocess.Popen(line, cwd=folder, env=env, stderr=subprocess.DEVNULL)
+
+
+def read_pids(state_file: Path) -> dict[str, int]:
+    state: Any = json.loads(state_file.read_text())
+    return {process["name"]: process["pid"] for process in state["processes"]}
+
+
+def test_the_demo_prints_a_sensible_ranking_and_leaves_nothing(tmp_path: Path) -> None:
+    said = subprocess.run(
+        [sys.executable, "-m", "scripts.demo"],
+        cwd=ROOT,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    assert said.returncode == 0, said.stderr
+    lines = said.stdout.splitlines()
+    first, second = (line.split() for line in lines if line[:3].strip() in ("1", "2"))
+    assert first[2] == "ss"
+    assert float(first[1]) > float(second[1]) + 0.2
+    assert "queued" in said.stdout
+    assert "jobs shared a batch" in said.stdout
+    left = [p for p in psutil.process_iter(["cmdline"]) if ".run/demo" in str(p.info["cmdline"])]
+    assert not left
+
+
+def test_every_process_ends_cleanly(start_system: StartSystem) -> None:
+    system: LocalSystem = start_system()
+    processes = [child.process for child in system.children]
+    system.stop()
+    assert [process.returncode for process in processes if process] == [0, 0, 0]

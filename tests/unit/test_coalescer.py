@@ -1,0 +1,202 @@
+"""The coalescer with an engine that waits for us: what is batched, dropped, failed, handed back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from queue import SimpleQueue
+
+import pytest
+
+from tests.conftest import eventually
+from worker.coalescer import Coalescer, Draining
+from worker.engine.interface import Layout, Pair, Profile
+from worker.work import Work
+
+POISON, NAN = 666, 667
+
+
+class HeldEngine:
+    """Scores a pair by its own first token; each batch waits until the test lets it go."""
+
+    def __init__(self) -> None:
+        self.profile = Profile("m", "r", "t", "s", False, 512, "float32", "cpu", Layout.PADDED, 100)
+        self.batches: list[list[int]] = []
+        self.entered: SimpleQueue[int] = SimpleQueue()
+        self.go = threading.Semaphore(0)
+
+    def encode(self, query: str, instruction: str | None, documents: Sequence[str]) -> list[Pair]:
+        return [pair(int(document)) for document in documents]
+
+    def score(self, pairs: Sequence[Pair]) -> list[float]:
+        tokens = [pair.own[0] for pair in pairs]
+        self.batches.append(tokens)
+        self.entered.put(len(tokens))
+        self.go.acquire()
+        if POISON in tokens:
+            raise RuntimeError("poison")
+        return [float("nan") if token == NAN else float(token) for token in tokens]
+
+    def memory(self) -> dict[str, int]:
+        return {}
+
+
+def pair(token: int) -> Pair:
+    return Pair((), (token,) * 10)
+
+
+@pytest.fixture
+def engine() -> HeldEngine:
+    return HeldEngine()
+
+
+Gate = Callable[[list[Work]], None]
+
+
+@pytest.fixture
+def gates() -> list[Gate]:
+    """What is asked before a launch; empty: everything may go."""
+    return []
+
+
+@pytest.fixture
+def coalescer(engine: HeldEngine, gates: list[Gate]) -> Iterator[Coalescer]:
+    def before_launch(works: list[Work]) -> None:
+        for gate in gates:
+            gate(works)
+
+    coalescer = Coalescer(engine, before_launch=before_launch)
+    coalescer.start()
+    yield coalescer
+    for _ in range(1000):
+        engine.go.release()
+    coalescer.drain()
+
+
+ended: list[Work] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_ended() -> None:
+    ended.clear()
+
+
+def work(*tokens: int, order: float = 0.0, job: str = "j") -> Work:
+    return Work("e", job, [pair(token) for token in tokens], order, lambda w: ended.append(w))
+
+
+def run(engine: HeldEngine, batches: int) -> None:
+    for _ in range(batches):
+        engine.entered.get(timeout=5)
+        engine.go.release()
+
+
+def test_scores_come_back_to_their_own_work(engine: HeldEngine, coalescer: Coalescer) -> None:
+    one, two = work(1, 2, 3), work(4, 5)
+    coalescer.submit(one)
+    coalescer.submit(two)
+    for _ in range(10):
+        engine.go.release()
+    eventually(lambda: len(ended) == 2, 5)
+    assert (one.scores, two.scores) == ([1.0, 2.0, 3.0], [4.0, 5.0])
+
+
+def test_an_idle_device_never_waits_and_the_next_batch_takes_what_came_meanwhile(
+    engine: HeldEngine, coalescer: Coalescer
+) -> None:
+    coalescer.submit(work(1))
+    engine.entered.get(timeout=5)  # at once, though the batch is far from full
+    coalescer.submit(work(2))
+    eventually(lambda: coalescer._formed.qsize() == 1, 5)
+    for n in range(3, 8):
+        coalescer.submit(work(n, job=str(n)))
+    engine.go.release()
+    run(engine, 2)
+    eventually(lambda: len(ended) == 7, 5)
+    # Exactly one was formed ahead; the rest shares the one after it.
+    assert [sorted(batch) for batch in engine.batches] == [[1], [2], [3, 4, 5, 6, 7]]
+
+
+def test_urgent_work_goes_before_what_waits(engine: HeldEngine, coalescer: Coalescer) -> None:
+    coalescer.submit(work(0))
+    engine.entered.get(timeout=5)
+    coalescer.submit(work(1))
+    eventually(lambda: coalescer._formed.qsize() == 1, 5)
+    coalescer.submit(work(*range(100, 130), order=50.0))
+    coalescer.submit(work(7, order=10.0))
+    engine.go.release()
+    run(engine, 2)
+    eventually(lambda: len(engine.batches) == 3, 5)
+    assert 7 in engine.batches[2]
+
+
+@pytest.mark.parametrize("bad", [POISON, NAN])
+def test_one_pair_s_error_fails_its_own_work_only(
+    bad: int, engine: HeldEngine, coalescer: Coalescer
+) -> None:
+    coalescer.submit(work(0))
+    engine.entered.get(timeout=5)
+    good, broken = work(1, 2, 3), work(4, bad, 5)
+    coalescer.submit(good)
+    coalescer.submit(broken)
+    for _ in range(100):
+        engine.go.release()
+    eventually(lambda: len(ended) == 3, 5)
+    assert good.error is None
+    assert good.scores == [1.0, 2.0, 3.0]
+    assert isinstance(broken.error, RuntimeError | ArithmeticError)
+
+
+def test_what_is_gone_before_the_launch_is_not_scored(
+    engine: HeldEngine, coalescer: Coalescer, gates: list[Gate]
+) -> None:
+    gone, kept = work(1, 2), work(3)
+
+    def cancel(works: list[Work]) -> None:
+        gone.gone = True
+
+    gates.append(cancel)
+    coalescer.submit(gone)
+    coalescer.submit(kept)
+    run(engine, 1)
+    eventually(lambda: ended == [kept], 5)
+    assert engine.batches == [[3]]
+
+
+def test_dropped_work_is_not_scored_even_if_it_was_formed(
+    engine: HeldEngine, coalescer: Coalescer
+) -> None:
+    coalescer.submit(work(0))
+    engine.entered.get(timeout=5)
+    formed, waiting = work(1), work(2)
+    coalescer.submit(formed)
+    eventually(lambda: coalescer._formed.qsize() == 1, 5)
+    coalescer.submit(waiting)
+    coalescer.drop([formed, waiting])
+    coalescer.submit(work(3))
+    engine.go.release()
+    run(engine, 1)
+    eventually(lambda: len(ended) == 2, 5)
+    assert engine.batches == [[0], [3]]
+
+
+def test_drain_ends_the_batch_on_the_device_and_hands_the_rest_back(
+    engine: HeldEngine, coalescer: Coalescer
+) -> None:
+    on_device, formed, waiting = work(0), work(1), work(*range(2, 40))
+    coalescer.submit(on_device)
+    engine.entered.get(timeout=5)
+    coalescer.submit(formed)
+    eventually(lambda: coalescer._formed.qsize() == 1, 5)
+    coalescer.submit(waiting)
+    drain = threading.Thread(target=coalescer.drain)
+    drain.start()
+    eventually(lambda: coalescer._stopping, 5)
+    with pytest.raises(Draining):
+        coalescer.submit(work(99))
+    engine.go.release()
+    drain.join(5)
+    assert on_device.error is None
+    assert isinstance(formed.error, Draining)
+    assert isinstance(waiting.error, Draining)
+    assert engine.batches == [[0]]
