@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import signal
 import statistics
 import sys
+import tempfile
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -18,16 +18,22 @@ from scripts.localsystem import LocalSystem, StartFailed
 from scripts.redis_server import NoRedis
 
 EXAMPLE = Path("examples/howto.json")
-FOLDER = Path(".run/demo")
+RUN = Path(".run")
 AT_ONCE = 40
 
 
 def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    shutil.rmtree(FOLDER, ignore_errors=True)
+    RUN.mkdir(exist_ok=True)
+    # One of its own: it may run beside `make up` and beside another demo.
+    with tempfile.TemporaryDirectory(prefix="demo-", dir=RUN) as folder:
+        return _show(Path(folder))
+
+
+def _show(folder: Path) -> int:
     started = time.perf_counter()
     try:
-        system = LocalSystem(FOLDER)
+        system = LocalSystem(folder)
         print("starting redis, api and worker with the demo model ...", flush=True)
         system.start()
     except (NoRedis, StartFailed) as error:

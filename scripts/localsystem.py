@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import json
 import os
 import signal
@@ -23,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DEMO_MODEL = "models/demo"
 STARTED_WITHIN_S = 120.0
 STOPPED_WITHIN_S = 15.0
+CLAIMED_WITHIN_S = 3.0  # one that was just killed may still be ending
 TICK_S = 0.2
 RESTART_PAUSE_S = 1.0
 PR_SET_PDEATHSIG = 1
@@ -88,6 +90,7 @@ class LocalSystem:
         Raises: StartFailed, after stopping what had started.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._claim_folder()
         try:
             # Redis first: the others look for it at once. The rest starts side by side.
             for group in (self.children[:1], self.children[1:]):
@@ -121,6 +124,23 @@ class LocalSystem:
             for child in group:
                 self._reap(child, deadline)
         (self.folder / "state.json").unlink(missing_ok=True)
+
+    def _claim_folder(self) -> None:
+        """Two servers on one append-only file would destroy it.
+
+        Redis inherits the lock, so that it is held for as long as one writes here, even if this
+        process is killed outright.
+        """
+        self._claim = (self.folder / "lock").open("w")
+        deadline = time.monotonic() + CLAIMED_WITHIN_S
+        while True:
+            try:
+                fcntl.flock(self._claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise StartFailed(f"another system runs in {self.folder}") from None
+            time.sleep(TICK_S)
 
     def child(self, name: str) -> Child:
         return next(child for child in self.children if child.name == name)
@@ -170,6 +190,7 @@ class LocalSystem:
             # A Ctrl-C is for this process alone: it stops the others in order.
             process_group=0,
             preexec_fn=_die_with_parent,
+            pass_fds=(self._claim.fileno(),) if child.name == "redis" else (),
         )
         child.started = time.monotonic()
         if log:
