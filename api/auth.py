@@ -32,9 +32,8 @@ class Keys:
         # Every digest is compared, so that the time says nothing about which one is close.
         matches = [hmac.compare_digest(given, known) for known in self._digests]
         if scheme.lower() != "bearer" or not any(matches):
-            raise Refusal(
-                401, "unauthorized", "a valid API key is needed: Authorization: Bearer KEY"
-            )
+            detail = "a valid API key is needed: Authorization: Bearer KEY"
+            raise Refusal(401, "unauthorized", detail, challenge="Bearer")
         return given.hex()[:16]
 
 

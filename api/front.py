@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 
 from fastapi import Request
 
@@ -62,9 +63,9 @@ class Front:
         call = calls.reap(int(self.settings.lease_seconds * 1000))
         while not self._stopping:
             try:
-                reclaimed, expired = await self.ledger.run(call)
-                if reclaimed or expired:
-                    log.info("reaped", extra={"reclaimed": reclaimed, "expired": expired})
+                reaped = await self.ledger.run(call)
+                if reaped.reclaimed or reaped.expired:
+                    log.info("reaped", extra=asdict(reaped))
                 self.submission.redis_memory = await self.ledger.memory_share()
             except Exception as error:  # whatever it is, the next one must come
                 log.warning("no reap", extra={"reason": type(error).__name__})

@@ -6,6 +6,7 @@ What describes the whole ledger (queue, jobs) is the same on every replica: aggr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram, disable_created_metrics
@@ -57,3 +58,11 @@ class JobCounts(Collector):
 
 JOBS = JobCounts()
 REGISTRY.register(JOBS)
+
+
+def forget_ledger() -> None:
+    """Redis is away: show nothing rather than what was true once."""
+    for gauge in (QUEUE_WAITING, QUEUE_IN_FLIGHT, QUEUE_OLDEST):
+        gauge.clear()
+    BACKLOG_TOKENS.set(math.nan)
+    JOBS.latest = {}

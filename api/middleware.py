@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import metrics
 from api.auth import Keys
-from api.problems import BUG, Refusal, response
+from api.problems import BUG, Refusal, refused, response
 from rerankq import logs
 
 log = logging.getLogger("api.access")
@@ -96,7 +96,7 @@ class BodyLimit:
             return
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > self._limit:
-            await response(self._refusal().problem)(scope, receive, send)
+            await refused(self._refusal())(scope, receive, send)
             return
         read = 0
 
@@ -128,6 +128,6 @@ class KeyRequired:
             try:
                 self._keys.owner(given)
             except Refusal as refusal:
-                await response(refusal.problem)(scope, receive, send)
+                await refused(refusal)(scope, receive, send)
                 return
         await self._app(scope, receive, send)

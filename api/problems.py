@@ -8,11 +8,12 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 
 from rerankq import logs
-from rerankq.ledger.connection import PASSING_REFUSALS
+from rerankq.errors import LaterVersion
+from rerankq.ledger.connection import may_pass
 from rerankq.schema import Problem
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ class Refusal(HTTPException):
         field: the offending part of the request, dotted.
         limit: what it may be at most.
         retry_after: seconds, sent as `Retry-After`.
+        challenge: how to say who calls, sent as `WWW-Authenticate` (RFC 9110, 11.6.1).
     """
 
     def __init__(
@@ -42,8 +44,10 @@ class Refusal(HTTPException):
         field: str | None = None,
         limit: float | str | None = None,
         retry_after: int | None = None,
+        challenge: str | None = None,
     ) -> None:
-        headers = {"Retry-After": str(retry_after)} if retry_after is not None else None
+        given = {"Retry-After": retry_after, "WWW-Authenticate": challenge}
+        headers = {name: str(value) for name, value in given.items() if value is not None}
         super().__init__(status, detail, headers)
         self.problem = problem(status, code, detail, field=field, limit=limit)
 
@@ -62,17 +66,22 @@ def response(body: Problem, headers: dict[str, str] | None = None) -> Response:
     return Response(content, body.status, headers, MEDIA_TYPE)
 
 
+def refused(refusal: Refusal) -> Response:
+    return response(refusal.problem, dict(refusal.headers or {}))
+
+
 def install(app: FastAPI) -> None:
     """Answer every refusal with a problem; what is no refusal is the middleware's."""
     app.exception_handler(HTTPException)(_on_http)
     app.exception_handler(RequestValidationError)(_on_invalid)
     app.exception_handler(RedisError)(_on_redis)
+    app.exception_handler(LaterVersion)(_on_later_version)
 
 
 async def _on_http(_: Request, error: HTTPException) -> Response:
     headers = dict(error.headers or {})
     if isinstance(error, Refusal):
-        return response(error.problem, headers)
+        return refused(error)
     codes = {400: "invalid_json", 404: "not_found", 405: "method_not_allowed"}
     code = codes.get(error.status_code, "http_error")
     return response(problem(error.status_code, code, str(error.detail)), headers)
@@ -108,8 +117,14 @@ def _limit(first: Any) -> float | str | None:
 
 
 async def _on_redis(_: Request, error: RedisError) -> Response:
-    if isinstance(error, ResponseError) and not isinstance(error, PASSING_REFUSALS):
+    if not may_pass(error):
         raise error  # it answered, and did not like the question: a bug of ours
     log.warning("redis is away", extra={"reason": type(error).__name__})
     body = problem(503, "queue_unavailable", "the queue's Redis does not answer; try again")
     return response(body, {"Retry-After": str(REDIS_RETRY_S)})
+
+
+async def _on_later_version(_: Request, error: LaterVersion) -> Response:
+    # While a new version is rolled out, another replica can answer.
+    detail = "the job was written by a later version of this service; try again"
+    return response(problem(503, "later_version", detail), {"Retry-After": str(REDIS_RETRY_S)})

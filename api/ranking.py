@@ -8,16 +8,26 @@ from rerankq.ledger.async_store import AsyncLedger
 from rerankq.ledger.records import JobRecord
 from rerankq.schema import DocumentOut, Result
 from rerankq.scores import best_first, shown
+from rerankq.status import JobStatus
+
+
+class Forgotten(Exception):
+    """The job's time ended while its results were being read."""
 
 
 async def ranking(ledger: AsyncLedger, job: JobRecord) -> list[Result]:
-    """The documents scored so far, best first, at most `top_n`."""
+    """The documents scored so far, best first, at most `top_n`.
+
+    Raises: Forgotten.
+    """
     log_odds: dict[int, float] = {}
     truncated: set[int] = set()
     async for output in ledger.outputs(job.id):
         log_odds.update(enumerate(output.log_odds, output.first))
         truncated.update(output.first + i for i in output.truncated)
     ids, texts = await _echoed(ledger, job.id)
+    if job.status is JobStatus.SUCCEEDED and len(log_odds) < job.total:
+        raise Forgotten(job.id)
     args = (job, log_odds, truncated, ids, texts)
     # Beyond this, other requests would feel it (100,000 results take 0.7 s).
     return await asyncio.to_thread(_ranked, *args) if len(log_odds) > 5_000 else _ranked(*args)

@@ -68,16 +68,15 @@ class Submission:
         self._check_memory()
         workers = await self._fleet.ready()
         self._check_model(request, workers)
-        shards = await self._shards(request, slowest_rate(workers))
+        shards = await self._shards(request, workers)
         job_id = new_job_id()
-        await self._ledger.stage(job_id, Part.INPUT, shards.inputs)
-        if shards.echoes:
-            await self._ledger.stage(job_id, Part.ECHO, shards.echoes)
         idempotency = None
         if idempotency_key is not None:
             # In a thread: hashing a body of 50 MB takes half a second.
             idempotency = await asyncio.to_thread(_idempotency, request, owner, idempotency_key)
-        committed = await self._ledger.run(
+        committed = await self._ledger.submit(
+            job_id,
+            {Part.INPUT: shards.inputs, Part.ECHO: shards.echoes},
             calls.commit(
                 job_id,
                 header(
@@ -93,7 +92,7 @@ class Submission:
                 owner=owner,
                 expires_in_ms=int((request.expires_in or DEFAULT_EXPIRES_IN_S) * 1000),
                 idempotency=idempotency,
-            )
+            ),
         )
         if committed.outcome == "created":
             # Without a worker nobody would take the bells away; one that starts looks by itself.
@@ -124,12 +123,23 @@ class Submission:
             detail = f"instruction: {self._settings.model} takes no instruction"
             raise Refusal(422, "instruction_not_supported", detail, field="instruction")
 
-    async def _shards(self, request: JobRequest, rate: float | None) -> _Shards:
+    async def _shards(self, request: JobRequest, workers: list[WorkerInfo]) -> _Shards:
         texts = [d.text if isinstance(d, Document) else d for d in request.documents]
-        args = (request, texts, self._settings.shard_tokens, rate)
+
+        def encode() -> _Shards:
+            shape = cut(
+                request.query,
+                request.instruction,
+                texts,
+                shard_tokens=self._settings.shard_tokens,
+                max_length=min([self._settings.max_length, *(w.max_length for w in workers)]),
+                tokens_per_s=slowest_rate(workers),
+            )
+            return _encode(request, texts, shape)
+
         if sum(map(len, texts)) < INLINE_BYTES:
-            return _encode(*args)
-        return await asyncio.to_thread(_encode, *args)
+            return encode()
+        return await asyncio.to_thread(encode)
 
     async def _refuse(
         self, committed: calls.Committed, lane: Lane, workers: list[WorkerInfo]
@@ -168,12 +178,7 @@ def _idempotency(request: JobRequest, owner: str, key: str) -> tuple[str, str]:
     )
 
 
-def _encode(
-    request: JobRequest, texts: list[str], shard_tokens: int, rate: float | None
-) -> _Shards:
-    shape = cut(
-        request.query, request.instruction, texts, shard_tokens=shard_tokens, tokens_per_s=rate
-    )
+def _encode(request: JobRequest, texts: list[str], shape: Cut) -> _Shards:
     inputs = [ShardInput(start, tuple(texts[start:stop])).encode() for start, stop in shape.bounds]
     ids = [d.id if isinstance(d, Document) else None for d in request.documents]
     if not request.return_documents and not any(name is not None for name in ids):

@@ -8,6 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from api import metrics
 from rerankq.ledger.async_store import AsyncLedger
@@ -17,6 +18,7 @@ from rerankq.ledger.records import JobRecord
 log = logging.getLogger(__name__)
 
 _READ_S = 5.0  # how long one read of the subscription blocks; also how fast it notices a stop
+_SILENT_S = 2 * _READ_S + 2  # without even an answer to a ping the connection is dead
 _RECONNECT_S = 0.5
 
 
@@ -74,14 +76,23 @@ class Waiter:
     async def _listen(self) -> None:
         async with self._ledger.subscription() as subscription:
             await subscription.subscribe(name(Key.DONE))
+            heard = time.monotonic()
             while not self._stopping:
                 message = await subscription.get_message(timeout=_READ_S)
-                if message is None:
-                    continue
-                if message["type"] == "subscribe":
-                    self._wake_all()  # only now is nothing missed that ends from here on
+                if message is not None:
+                    heard = time.monotonic()
+                elif time.monotonic() - heard > _SILENT_S:
+                    raise TimeoutError  # a peer that vanished closes nothing
                 else:
-                    self._on_done(message["data"].decode())
+                    await subscription.ping()
+                self._hear(message)
+
+    def _hear(self, message: dict[str, Any] | None) -> None:
+        kind = message["type"] if message else None
+        if message and kind == "message":
+            self._on_done(message["data"].decode())
+        elif kind == "subscribe":
+            self._wake_all()  # only now is nothing missed that ends from here on
 
     def _on_done(self, text: str) -> None:
         job_id, _, lane, milliseconds, *_ = text.split()

@@ -94,7 +94,7 @@ def in_process(engine: HostedEngine, jobs: list[Job]) -> None:
     profile = engine.profile
     while waiting:
         chosen = set(plan(waiting, profile.token_budget, profile.layout))
-        engine.score([waiting[i] for i in chosen])
+        engine.prepare([waiting[i] for i in chosen])()
         waiting = [pair for i, pair in enumerate(waiting) if i not in chosen]
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import kombu
 from celery import Celery
 from kombu import Exchange, Queue
 
+from rerankq.errors import SettingsError
 from rerankq.ledger.keys import (
     QUEUE_BELL,
     QUEUE_BULK,
@@ -14,9 +16,16 @@ from rerankq.ledger.keys import (
 )
 from rerankq.settings import Settings
 
+LEAST_KOMBU = (5, 7)
+
 
 def make_app(settings: Settings, *, name: str = "rerankq") -> Celery:
-    """A Celery app on the settings' Redis, with our queues and routes."""
+    """A Celery app on the settings' Redis, with our queues and routes.
+
+    Raises: SettingsError: this kombu is too old to give a killed worker's messages back in time.
+    """
+    if kombu.VERSION[:2] < LEAST_KOMBU:
+        raise SettingsError(f"kombu {kombu.__version__} is too old: 5.7 or newer is needed")
     app = Celery(name, broker=settings.redis_url, backend=settings.redis_url, set_as_current=False)
     app.conf.update(
         accept_content=["json"],

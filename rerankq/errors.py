@@ -12,7 +12,8 @@ RerankqError
 ├── JobNotFinished         the wait ended before the job did
 ├── JobFailed              the job ended otherwise than succeeded
 ├── SettingsError          a RERANKQ_* variable is wrong
-└── DecodeError            a record in Redis is not one of ours, or of a later version
+└── DecodeError            a record in Redis is not one of ours
+    └── LaterVersion       it is, but a later version's: another process can read it
 
 Across processes an error is data, a `Problem`; only these classes are raised, and only here.
 """
@@ -104,3 +105,7 @@ class DecodeError(RerankqError):
     def __init__(self, reason: str, data: bytes) -> None:
         super().__init__(reason)
         self.data = data
+
+
+class LaterVersion(DecodeError):
+    """A record that a later version of this package wrote; while both run, the other reads it."""

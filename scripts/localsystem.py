@@ -124,6 +124,7 @@ class LocalSystem:
             for child in group:
                 self._reap(child, deadline)
         (self.folder / "state.json").unlink(missing_ok=True)
+        self._claim.close()
 
     def _claim_folder(self) -> None:
         """Two servers on one append-only file would destroy it.
@@ -139,6 +140,7 @@ class LocalSystem:
                 return
             except OSError:
                 if time.monotonic() > deadline:
+                    self._claim.close()
                     raise StartFailed(f"another system runs in {self.folder}") from None
             time.sleep(TICK_S)
 

@@ -1,6 +1,6 @@
 """Many jobs in, full batches out: two threads, of which one owns the device.
 
-    submit --> waiting --(former: plan, hold)--> one batch ahead --(device: score)--> work.done
+    submit --> waiting --(former: plan, hold, prepare)--> one batch ahead --(device)--> work.done
 
 Work-conserving: the former never waits for a fuller batch. While the device is busy exactly one
 batch is formed ahead, so the next plan always sees the newest work.
@@ -13,11 +13,12 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from operator import attrgetter
 from queue import SimpleQueue
 
 from worker import metrics, vital
-from worker.engine.interface import Engine, EngineBroken
+from worker.engine.interface import Engine, EngineBroken, Launch, OutOfMemory
 from worker.planner import cost, plan
 from worker.work import Batch, Item, Work
 
@@ -32,8 +33,8 @@ class Coalescer:
     """Scores works in batches across all of them.
 
     Args:
-        before_launch: told which works are about to be put on the device; those it marks `gone`
-            are dropped from the batch. Runs on the former's thread, so it may take its time.
+        before_launch: told which works are about to be put on the device; those it drops are left
+            out of the batch. Runs on the former's thread, so it may take its time.
     """
 
     def __init__(
@@ -48,11 +49,12 @@ class Coalescer:
         self._changed = threading.Condition()
         self._stopping = False
         self._may_form = threading.Semaphore(1)
-        self._formed: SimpleQueue[Batch | None] = SimpleQueue()
+        self._formed: SimpleQueue[Formed | None] = SimpleQueue()
         self._former = vital.thread("former", self._form)
         self._device = vital.thread("device", self._run)
         self.busy_s = 0.0
-        self.tokens_per_s = 0.0
+        self.tokens_per_s = 0.0  # learned from batches that are at least half full
+        self._full_seen = False
 
     def start(self) -> None:
         self._former.start()
@@ -94,9 +96,10 @@ class Coalescer:
         while True:
             self._may_form.acquire()
             batch = self._next_batch()
-            self._formed.put(batch)
             if batch is None:
+                self._formed.put(None)
                 return
+            self._formed.put(Formed(batch, self._prepared(batch)))
 
     def _next_batch(self) -> Batch | None:
         """The next batch that has anything left in it; None when draining."""
@@ -111,38 +114,42 @@ class Coalescer:
                 batch = [self._waiting[i] for i in chosen]
                 taken = set(chosen)
                 self._waiting = [w for i, w in enumerate(self._waiting) if i not in taken]
-            works = {id(item.work): item.work for item in batch}
-            self._before_launch(list(works.values()))
-            gone = [work for work in works.values() if work.gone]
-            if gone:
-                self.drop(gone)
-                batch = [item for item in batch if not item.work.gone]
+            self._before_launch(_works(batch))
+            batch = _alive(batch)
             if batch:
                 return batch
 
+    def _prepared(self, batch: Batch) -> Launch | None:
+        try:
+            return self._engine.prepare([item.pair for item in batch])
+        except Exception as error:  # met again at the launch, where the batch is halved
+            log.debug("batch not prepared", exc_info=error)
+            return None
+
     def _run(self) -> None:
-        while (batch := self._formed.get()) is not None:
+        while (formed := self._formed.get()) is not None:
             self._may_form.release()
             # Since it was formed, some of it may have been dropped.
-            batch = [item for item in batch if not item.work.gone]
+            batch = _alive(formed.batch)
             if self._stopping:
                 _hand_back(batch)
             elif batch:
-                self._launch(batch)
+                self._observe_waits(batch)
+                self._score(batch, formed.launch if len(batch) == len(formed.batch) else None)
 
-    def _launch(self, batch: Batch) -> None:
-        started = time.monotonic()
-        for work in {id(item.work): item.work for item in batch}.values():
+    def _observe_waits(self, batch: Batch) -> None:
+        now = time.monotonic()
+        for work in _works(batch):
             if not work.launched:
                 work.launched = True
-                metrics.QUEUE_WAIT.observe(work.waited_s + started - work.received)
-        self._score(batch)
-        self._account(batch, time.monotonic() - started)
+                metrics.QUEUE_WAIT.observe(work.waited_s + now - work.received)
 
-    def _score(self, batch: Batch) -> None:
+    def _score(self, batch: Batch, launch: Launch | None = None) -> None:
         """Score a batch; where that fails, its halves, so that one pair's error stays its own."""
+        started = time.monotonic()
         try:
-            scores = self._engine.score([item.pair for item in batch])
+            launch = launch or self._engine.prepare([item.pair for item in batch])
+            scores = launch()
             if not all(map(math.isfinite, scores)):
                 raise ArithmeticError("the model's score is not a finite number")
         except EngineBroken:
@@ -150,6 +157,7 @@ class Coalescer:
         except Exception as error:
             failure = error.with_traceback(None)  # it holds the batch's tensors
         else:
+            self._account(batch, time.monotonic() - started)
             for item, score in zip(batch, scores, strict=True):
                 item.work.put(item.index, score)
             return
@@ -157,19 +165,21 @@ class Coalescer:
         if len(batch) == 1:
             batch[0].work.fail(failure)
             return
+        if isinstance(failure, OutOfMemory):
+            metrics.OOM_SPLITS.inc()
         middle = len(batch) // 2
         for half in (batch[:middle], batch[middle:]):
-            alive = [item for item in half if not item.work.gone]
+            alive = _alive(half)
             if alive:
                 self._score(alive)
 
     def _account(self, batch: Batch, seconds: float) -> None:
+        profile = self._engine.profile
         pairs = [item.pair for item in batch]
         tokens = sum(pair.length for pair in pairs)
-        computed = cost(pairs, self._engine.profile.layout)
+        computed = cost(pairs, profile.layout)
         self.busy_s += seconds
-        rate = tokens / max(seconds, 1e-6)
-        self.tokens_per_s = 0.9 * self.tokens_per_s + 0.1 * rate if self.tokens_per_s else rate
+        self._learn_rate(tokens / max(seconds, 1e-6), full=2 * computed >= profile.token_budget)
         metrics.FORWARD.observe(seconds)
         metrics.PAIRS.inc(len(batch))
         metrics.TOKENS.labels("scored").inc(tokens)
@@ -178,6 +188,30 @@ class Coalescer:
         metrics.BATCH_PAIRS.observe(len(batch))
         metrics.BATCH_TOKENS.observe(computed)
         metrics.BATCH_JOBS.observe(len({item.work.job for item in batch}))
+
+    def _learn_rate(self, rate: float, *, full: bool) -> None:
+        # A batch far from full only says what the device can do at least.
+        if full:
+            self.tokens_per_s += (rate - self.tokens_per_s) * (0.1 if self._full_seen else 1.0)
+            self._full_seen = True
+        elif not self._full_seen:
+            self.tokens_per_s = max(self.tokens_per_s, rate)
+
+
+@dataclass(frozen=True, slots=True)
+class Formed:
+    """A batch and what launches it; without that it is prepared on the device's thread."""
+
+    batch: Batch
+    launch: Launch | None
+
+
+def _works(batch: Batch) -> list[Work]:
+    return list({id(item.work): item.work for item in batch}.values())
+
+
+def _alive(batch: Batch) -> Batch:
+    return [item for item in batch if not item.work.gone]
 
 
 def _hand_back(batch: Batch) -> None:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from rerankq.ledger import calls
 from rerankq.ledger.calls import Call
 from rerankq.ledger.codec import ShardOutput
-from rerankq.ledger.connection import PASSING_REFUSALS
+from rerankq.ledger.connection import may_pass
 from rerankq.ledger.keys import split_entry
 from rerankq.ledger.store import Ledger
 from rerankq.schema import Problem
@@ -135,22 +135,20 @@ class Completion:
         return steps, False
 
     def _write(self, steps: list[_Step]) -> None:
-        while True:
+        while time.monotonic() < self._give_up_at:
             try:
                 self._ledger.run_all([step.call for step in steps])
                 return
             except RedisError as error:
-                if isinstance(error, ResponseError) and not isinstance(error, PASSING_REFUSALS):
+                if not may_pass(error):
                     self._write_apart(steps, error)
                     return
                 # A replay of any call is harmless, so all of them are repeated.
                 log.warning("results wait for redis", extra={"reason": str(error)})
-                if time.monotonic() > self._give_up_at:
-                    log.error("results given up; their leases lapse", extra={"steps": len(steps)})
-                    return
                 time.sleep(RETRY_S)
+        log.error("results given up; their leases lapse", extra={"steps": len(steps)})
 
-    def _write_apart(self, steps: list[_Step], error: ResponseError) -> None:
+    def _write_apart(self, steps: list[_Step], error: RedisError) -> None:
         """One call that Redis will never take must not hold up the others."""
         if len(steps) == 1:
             entries = list(steps[0].entries)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 
+from rerankq.ledger.keys import split_entry
 from worker.room import Room
 from worker.work import Work
 
@@ -45,6 +46,10 @@ class Holdings:
             if work is not None:
                 works.append(work)
         return works
+
+    def of_job(self, job_id: str) -> set[str]:
+        with self._lock:
+            return {entry for entry in self._tokens if split_entry(entry)[0] == job_id}
 
     def entries(self) -> list[str]:
         with self._lock:

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Literal
 
 from redis.exceptions import RedisError
@@ -21,12 +22,13 @@ from worker.work import Work
 
 log = logging.getLogger(__name__)
 
-TICK_S = 1.0
+LONGEST_TICK_S = 1.0
+TICKS_PER_LEASE = 10
 RENEWALS_PER_LEASE = 3
 
 
 class Keeper:
-    """One thread, one tick a second."""
+    """One thread, one tick a second, or more often where leases are short."""
 
     def __init__(
         self,
@@ -44,6 +46,7 @@ class Keeper:
         self._holdings = holdings
         self._worker = worker
         self._lease_ms = lease_ms
+        self._tick_s = min(LONGEST_TICK_S, lease_ms / 1000 / TICKS_PER_LEASE)
         self._stopped = threading.Event()
         self._renewed_at = float("-inf")
         self._busy_before = 0.0
@@ -84,10 +87,10 @@ class Keeper:
             return
         # By the works at hand: one that was tokenized after its entry was given up is in no index.
         self._coalescer.drop(work for work in works if work.entry in gone)
-        self._drop(gone)
+        self.drop(gone)
 
     def _run(self) -> None:
-        while not self._stopped.wait(TICK_S):
+        while not self._stopped.wait(self._tick_s):
             self._measure()
             # Each on its own: a Redis too full for a heartbeat still renews leases.
             for duty in (self.renew_deliveries, self._renew, self._beat, self._reap):
@@ -98,20 +101,21 @@ class Keeper:
                     log.warning("redis refused or is away", extra=fields)
 
     def _reap(self) -> None:
-        reclaimed, expired = self._ledger.run(calls.reap(self._lease_ms))
-        metrics.REDELIVERIES.inc(reclaimed)
-        if reclaimed or expired:
-            log.info("reaped", extra={"reclaimed": reclaimed, "expired": expired})
+        reaped = self._ledger.run(calls.reap(self._lease_ms))
+        metrics.REDELIVERIES.latest = reaped.reclaimed_ever
+        if reaped.reclaimed or reaped.expired:
+            log.info("reaped", extra=asdict(reaped))
 
     def _renew(self) -> None:
         if time.monotonic() - self._renewed_at < self._lease_ms / 1000 / RENEWALS_PER_LEASE:
             return
         held = self._holdings.entries()
         if held:
-            self._drop(self._ledger.run(calls.hold(self._worker, self._lease_ms, held, mark=False)))
+            self.drop(self._ledger.run(calls.hold(self._worker, self._lease_ms, held, mark=False)))
         self._renewed_at = time.monotonic()
 
-    def _drop(self, gone: set[str]) -> None:
+    def drop(self, gone: set[str]) -> None:
+        """Stop working on these entries; they are no longer this worker's."""
         if gone:
             self._coalescer.drop(self._holdings.remove(gone))
             self.after_drop()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
+from collections.abc import Iterable
+
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 disable_created_metrics()  # a second series for each counter, which nobody reads
 
@@ -26,9 +30,27 @@ QUEUE_WAIT = Histogram(
     "rerankq_queue_wait_seconds", "From acceptance to the device.", buckets=_WAITS
 )
 TOKENIZE = Histogram("rerankq_tokenize_seconds", "Tokenizing one shard.", buckets=_SECONDS)
-REDELIVERIES = Counter("rerankq_redeliveries_total", "Lapsed leases this worker gave back.")
+OOM_SPLITS = Counter("rerankq_oom_splits_total", "Batches halved because memory ran out.")
 GPU_MEMORY = Gauge("rerankq_gpu_memory_bytes", "Device memory.", ["kind"])
 BUSY = Gauge("rerankq_busy_ratio", "Share of the last seconds in which the device worked.")
 MODEL_INFO = Gauge(
     "rerankq_model_info", "Always 1.", ["model", "revision", "dtype", "device", "layout"]
 )
+
+
+class Redeliveries(Collector):
+    """Counted in the ledger, because every process gives lapsed leases back for all of them."""
+
+    def __init__(self) -> None:
+        self.latest = 0
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        yield CounterMetricFamily(
+            "rerankq_redeliveries",
+            "Lapsed leases ever given back, by anyone; equal on every worker.",
+            self.latest,
+        )
+
+
+REDELIVERIES = Redeliveries()
+REGISTRY.register(REDELIVERIES)

@@ -12,7 +12,12 @@ class Closed(Exception):
 
 
 class Room:
-    """Tokens that may be in flight. The last acquisition may go over, so any size fits alone.
+    """Tokens that may be in flight, of ledger entries and of public tasks.
+
+    Public tasks have a share of their own: their messages are this worker's already, so making them
+    wait for ledger entries would help no other worker. The last acquisition of either kind may go
+    over, so that any size fits; what tasks go over is not taken from the ledger, or a flood of
+    large ones would shut it out.
 
     Args:
         capacity: tokens in all.
@@ -22,6 +27,7 @@ class Room:
     def __init__(self, capacity: int, reserve: int) -> None:
         self.capacity = capacity
         self.reserve = reserve
+        self._tasks_share = int(PUBLIC_SHARE * capacity)
         self._held = 0
         self._held_by_tasks = 0
         self._closed = False
@@ -29,11 +35,12 @@ class Room:
 
     @property
     def free(self) -> int:
-        """Negative while the last acquisition went over."""
-        return self.capacity - self._held
+        """For ledger entries; negative while the last one went over."""
+        return self.capacity - self._held - min(self._held_by_tasks, self._tasks_share)
 
     @property
     def idle(self) -> bool:
+        """No ledger entry is held."""
         return self._held == 0
 
     def take(self, tokens: int) -> None:
@@ -44,32 +51,26 @@ class Room:
     def give_back(self, tokens: int) -> None:
         with self._changed:
             self._held -= tokens
-            self._changed.notify_all()
 
     def admit_task(self, tokens: int, *, bulk: bool) -> None:
         """Wait until a public task may come in, then count it in.
 
         Raises: Closed.
         """
+        share = self._tasks_share - (self.reserve if bulk else 0)
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._has_room_for_a_task(bulk))
+            self._changed.wait_for(lambda: self._closed or self._held_by_tasks < max(1, share))
             if self._closed:
                 raise Closed
-            self._held += tokens
             self._held_by_tasks += tokens
 
     def end_task(self, tokens: int) -> None:
         with self._changed:
             self._held_by_tasks -= tokens
-        self.give_back(tokens)
+            self._changed.notify_all()
 
     def close(self) -> None:
         """Let nobody wait any more."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-
-    def _has_room_for_a_task(self, bulk: bool) -> bool:
-        floor = self.reserve if bulk else 0
-        below_share = self._held_by_tasks < PUBLIC_SHARE * self.capacity
-        return self.idle or (self.free > floor and below_share)

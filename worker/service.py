@@ -21,6 +21,7 @@ from worker.holdings import Holdings
 from worker.intake import Intake
 from worker.keeper import Keeper
 from worker.room import Room
+from worker.withdrawals import Withdrawals
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ class Worker:
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self.id = f"worker_{uuid.uuid4().hex}"
+        self.shard_tokens = settings.shard_tokens
         profile = engine.profile
         lease_ms = int(settings.lease_seconds * 1000)
         # One batch's worth for interactive work, and two shards so that one is there when the
@@ -47,6 +49,7 @@ class Worker:
         self._keeper = Keeper(
             self._ledger, engine, self.coalescer, holdings, worker=self.id, lease_ms=lease_ms
         )
+        self._withdrawals = Withdrawals(self._ledger, holdings, drop=self._keeper.drop)
         self._keeper.renew_deliveries = self.deliveries.renew
         self.intake = Intake(
             self._ledger,
@@ -71,6 +74,7 @@ class Worker:
         self._completion.start()
         self.coalescer.start()
         self._keeper.start()
+        self._withdrawals.start()
         self.intake.start()
         self.intake.ring()
         self.ready = True
@@ -91,6 +95,7 @@ class Worker:
             self._completion.release(self._holdings.entries())
             self._completion.stop()
             self._keeper.stop()
+            self._withdrawals.stop()
             with contextlib.suppress(RedisError):  # silence says the same, a little later
                 self._ledger.forget_worker(self.id)
             log.info("drained", extra={"worker": self.id})

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from rerankq.ledger.codec import float32
 from rerankq.ledger.keys import QUEUE_BULK, TASK_BELL, TASK_RERANK
-from rerankq.ledger.sharding import TEMPLATE_TOKENS, estimate_tokens
+from rerankq.ledger.sharding import cut
 from rerankq.schema import MAX_TASK_DOCUMENTS, Document, JobRequest, Ranking
 from rerankq.scores import best_first, shown
 from worker.coalescer import Draining
@@ -69,12 +69,12 @@ def register(app: Celery, worker: Worker) -> None:
         )
         texts = [d.text if isinstance(d, Document) else d for d in request.documents]
         try:
-            work = _scored(self, worker, request, texts)
+            works = _scored(self, worker, request, texts)
         except (Draining, Closed):
             raise Reject("this worker is draining", requeue=True) from None
         except Unscorable as error:
             raise ValueError(error.problem.detail) from None
-        return _ranking(work, worker, request, texts)
+        return _ranking(works, worker, request, texts)
 
 
 def _checked(**arguments: Any) -> JobRequest:
@@ -96,33 +96,55 @@ def _checked(**arguments: Any) -> JobRequest:
     raise ValueError(message)  # outside of the handler, whose error holds the texts
 
 
-def _scored(task: Task, worker: Worker, request: JobRequest, texts: list[str]) -> Work:
-    """Raises: Draining, Closed, Unscorable, or what the device raised for this work."""
-    tokens = (TEMPLATE_TOKENS + estimate_tokens(request.query)) * len(texts)
-    tokens += sum(map(estimate_tokens, texts))
+def _scored(task: Task, worker: Worker, request: JobRequest, texts: list[str]) -> list[Work]:
+    """The task's works, scored, in document order.
+
+    It is cut like a job, so that a large one shares the device with what comes later.
+
+    Raises: Draining, Closed, Unscorable, or what the device raised for one of them.
+    """
+    shape = cut(
+        request.query,
+        request.instruction,
+        texts,
+        shard_tokens=worker.shard_tokens,
+        max_length=worker.engine.profile.max_length,
+        tokens_per_s=worker.coalescer.tokens_per_s or None,
+    )
+    tokens = shape.entry_tokens * len(shape.bounds)
     bulk = task.request.delivery_info.get("routing_key") == QUEUE_BULK
     worker.room.admit_task(tokens, bulk=bulk)
     try:
-        ended: Future[None] = Future()
-        work = Work(
-            entry="",
-            job=str(task.request.id),
-            pairs=worker.engine.encode(request.query, request.instruction, texts),
-            order=worker.redis_now_ms() + (BULK_PATIENCE_MS if bulk else 0),
-            done=lambda _: ended.set_result(None),
-        )
-        worker.coalescer.submit(work)
-        ended.result()
+        pairs = worker.engine.encode(request.query, request.instruction, texts)
+        order = worker.redis_now_ms() + (BULK_PATIENCE_MS if bulk else 0)
+        ended: list[Future[None]] = [Future() for _ in shape.bounds]
+        works = [
+            Work(
+                entry="",
+                job=str(task.request.id),
+                pairs=pairs[start:stop],
+                order=order + k * shape.stride_ms,
+                done=lambda _, k=k: ended[k].set_result(None),  # type: ignore[misc]
+            )
+            for k, (start, stop) in enumerate(shape.bounds)
+        ]
+        try:
+            for work in works:
+                worker.coalescer.submit(work)
+            for work, end in zip(works, ended, strict=True):
+                end.result()
+                if work.error is not None:
+                    raise work.error
+        finally:
+            worker.coalescer.drop(works)  # nothing of a failed one is worth scoring
     finally:
         worker.room.end_task(tokens)
         worker.intake.ring()
-    if work.error is not None:
-        raise work.error
-    return work
+    return works
 
 
-def _ranking(work: Work, worker: Worker, request: JobRequest, texts: list[str]) -> Ranking:
-    log_odds = float32(work.scores)
+def _ranking(works: list[Work], worker: Worker, request: JobRequest, texts: list[str]) -> Ranking:
+    log_odds = float32([score for work in works for score in work.scores])
     results: list[dict[str, Any]] = []
     for i in best_first(log_odds, request.top_n):
         result: dict[str, Any] = {
@@ -136,7 +158,7 @@ def _ranking(work: Work, worker: Worker, request: JobRequest, texts: list[str]) 
         "model": worker.engine.profile.model,
         "results": results,
         "usage": {
-            "total_tokens": work.tokens,
-            "truncated": sum(pair.truncated for pair in work.pairs),
+            "total_tokens": sum(work.tokens for work in works),
+            "truncated": sum(pair.truncated for work in works for pair in work.pairs),
         },
     }

@@ -13,7 +13,7 @@ from api import examples
 from api.auth import owner
 from api.front import Front, front
 from api.problems import Refusal
-from api.ranking import ranking
+from api.ranking import Forgotten, ranking
 from api.views import view
 from rerankq.ledger import calls
 from rerankq.ledger.records import JobRecord, is_job_id
@@ -24,7 +24,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses=examples.REFUSALS
 
 LONGEST_WAIT_S = 60.0
 NDJSON_SLICE = 1_000
-SCAN_SLICE = 200
+SCAN_SLICE = 200  # headers read at once in search of a status
 MOST_SCANNED = 2_000
 
 Caller = Annotated[str, Depends(owner)]
@@ -80,7 +80,7 @@ async def results(job_id: str, caller: Caller, parts: Parts) -> StreamingRespons
     if job.status is not JobStatus.SUCCEEDED:
         detail = f"job {job_id} is {job.status}; results exist once it has succeeded"
         raise Refusal(409, "not_succeeded", detail, field="job_id")
-    lines = _lines(await ranking(parts.ledger, job))
+    lines = _lines(await _ranking(parts, job))
     return StreamingResponse(lines, media_type="application/x-ndjson")
 
 
@@ -93,17 +93,19 @@ async def list_jobs(
     cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,15}:job_[0-9a-f]{1,64}$")] = None,
 ) -> Response:
     """The caller's jobs that are still kept, newest first, without results."""
-    position = _position(cursor)
+    position = last = _position(cursor)
     found: list[Job] = []
+    size = SCAN_SLICE if status else limit + 1
     for _ in range(MOST_SCANNED // SCAN_SLICE):
-        page = await parts.ledger.newest_jobs(caller, position, SCAN_SLICE)
+        page = await parts.ledger.newest_jobs(caller, position, size)
         for created, job_id, job in page:
-            position = (created, job_id)
             if job is not None and status in (None, job.status):
+                if len(found) == limit:  # there is one more
+                    return _answer(JobList(data=found, next_cursor=_cursor(last)))
                 found.append(view(job))
-            if len(found) == limit:
-                return _answer(JobList(data=found, next_cursor=_cursor(position)))
-        if len(page) < SCAN_SLICE:
+                last = (created, job_id)
+            position = (created, job_id)
+        if len(page) < size:
             return _answer(JobList(data=found))
     # A rare status among very many jobs: the caller goes on from here.
     return _answer(JobList(data=found, next_cursor=_cursor(position)))
@@ -155,7 +157,14 @@ async def _owned(parts: Front, job_id: str, caller: str) -> JobRecord:
 
 async def _shown(parts: Front, job: JobRecord, partial: bool) -> Job:
     with_results = job.status is JobStatus.SUCCEEDED or (partial and not job.status.final)
-    return view(job, await ranking(parts.ledger, job) if with_results else None)
+    return view(job, await _ranking(parts, job) if with_results else None)
+
+
+async def _ranking(parts: Front, job: JobRecord) -> list[Result]:
+    try:
+        return await ranking(parts.ledger, job)
+    except Forgotten:
+        raise _unknown(job.id) from None
 
 
 def _answer(

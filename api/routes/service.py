@@ -86,12 +86,11 @@ async def health(parts: Parts) -> dict[str, Any]:
 
 @router.get("/metrics", responses=examples.METRICS)
 async def scrape(parts: Parts) -> Response:
-    """Prometheus. The queue's gauges are left out while Redis is away."""
+    """Prometheus. What is read from the ledger is missing, or NaN, while Redis is away."""
     try:
-        await _gauge(parts)
+        await _read_ledger(parts)
     except RedisError:
-        for gauge in (metrics.QUEUE_WAITING, metrics.QUEUE_IN_FLIGHT, metrics.QUEUE_OLDEST):
-            gauge.clear()
+        metrics.forget_ledger()
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -127,7 +126,7 @@ def _served(group: list[WorkerInfo]) -> ServedModel:
     return ServedModel(**info, id=group[0].model, workers=len(group))
 
 
-async def _gauge(parts: Front) -> None:
+async def _read_ledger(parts: Front) -> None:
     lanes = await _lanes(parts)
     for lane, counts in lanes.items():
         metrics.QUEUE_WAITING.labels(lane).set(counts.waiting)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import redis.asyncio
 from redis.exceptions import NoScriptError
 
+from rerankq.errors import LaterVersion
 from rerankq.ledger import keys, scripts
-from rerankq.ledger.calls import Call
+from rerankq.ledger.calls import Call, Committed
 from rerankq.ledger.codec import Echo, ShardOutput
 from rerankq.ledger.keys import Key, Part, name
-from rerankq.ledger.records import JobRecord, WorkerInfo
+from rerankq.ledger.records import HEADER_FIELDS, JobRecord, WorkerInfo
 from rerankq.status import Lane
 
 T = TypeVar("T")
@@ -52,11 +53,10 @@ class AsyncLedger:
         return call.read(answer)
 
     async def _evalsha(self, call: Call[T]) -> Any:
-        return await self._client.evalsha(
-            self._hashes.get(call.script, "0" * 40),
-            0,
-            *call.args,
-        )
+        return await self._client.evalsha(self._hash(call), 0, *call.args)
+
+    def _hash(self, call: Call[T]) -> str:
+        return self._hashes.get(call.script, "0" * 40)  # of none: Redis asks for the script then
 
     async def memory_share(self) -> float:
         """Used memory of `maxmemory`, 0 to 1; 0 where none is set."""
@@ -67,30 +67,47 @@ class AsyncLedger:
     async def ping(self) -> None:
         await self._client.ping()
 
-    async def stage(self, job_id: str, part: Part, shards: Iterable[bytes]) -> None:
-        """Put a job's shards down, in slices, so that no single write holds Redis for long."""
-        key = name(Key.JOB, job_id + part)
+    async def submit(
+        self, job_id: str, parts: Mapping[Part, Sequence[bytes]], commit: Call[Committed]
+    ) -> Committed:
+        """Put a job's shards down and commit it.
+
+        In slices, so that no single write holds Redis for long; the last one carries the commit, so
+        that a small job costs one round trip and one sync of Redis's disk.
+        """
         pipe = self._client.pipeline(transaction=False)
         size = 0
-        for k, shard in enumerate(shards):
-            pipe.hset(key, str(k), shard)
-            if k == 0:
-                # At once: if this process dies half-way, what it put down must go too.
+        for part, shards in parts.items():
+            key = name(Key.JOB, job_id + part)
+            for k, shard in enumerate(shards):
+                if size >= _STAGE_SLICE_BYTES:
+                    await pipe.execute()
+                    size = 0
+                pipe.hset(key, str(k), shard)
+                # With every shard: if this process dies half-way, or Redis fills up, what it has
+                # put down must go too.
                 pipe.pexpire(key, keys.STAGED_TTL_MS)
-            size += len(shard)
-            if size >= _STAGE_SLICE_BYTES:
-                await pipe.execute()
-                size = 0
-        await pipe.execute()
+                size += len(shard)
+        pipe.evalsha(self._hash(commit), 0, *commit.args)
+        *staged, answer = await pipe.execute(raise_on_error=False)
+        for error in staged:
+            if isinstance(error, Exception):
+                raise error
+        if isinstance(answer, NoScriptError):
+            return await self.run(commit)
+        if isinstance(answer, Exception):
+            raise answer
+        return commit.read(answer)
 
     async def job(self, job_id: str) -> JobRecord | None:
-        fields = await self._client.hgetall(name(Key.JOB, job_id))
-        return JobRecord.decode(job_id, fields) if fields else None
+        """Raises: LaterVersion."""
+        values = await self._client.hmget(name(Key.JOB, job_id), HEADER_FIELDS)
+        return JobRecord.decode(job_id, values)
 
     async def newest_jobs(
         self, owner: str, before: tuple[int, str] | None, count: int
     ) -> list[tuple[int, str, JobRecord | None]]:
-        """(created ms, id, job or None if its time is over), newest first.
+        """(created ms, id, job or None if it cannot be shown), newest first.
 
         Args:
             before: (created ms, id) of the last one seen; None for the newest.
@@ -98,12 +115,18 @@ class AsyncLedger:
         members = await self._newest_ids(owner, before, count)
         pipe = self._client.pipeline(transaction=False)
         for _, job_id in members:
-            pipe.hgetall(name(Key.JOB, job_id))
+            pipe.hmget(name(Key.JOB, job_id), HEADER_FIELDS)
         rows = await pipe.execute() if members else []
-        return [
-            (created, job_id, JobRecord.decode(job_id, fields) if fields else None)
-            for (created, job_id), fields in zip(members, rows, strict=True)
+        jobs = [
+            (created, job_id, _listed(job_id, values))
+            for (created, job_id), values in zip(members, rows, strict=True)
         ]
+        over = [
+            job_id for (_, job_id), values in zip(members, rows, strict=True) if not any(values)
+        ]
+        if over:  # the next page shall not walk past them again
+            await self._client.zrem(name(Key.JOBS, owner), *over)
+        return jobs
 
     async def _newest_ids(
         self, owner: str, before: tuple[int, str] | None, count: int
@@ -174,3 +197,10 @@ class AsyncLedger:
         """A connection of its own for the `DONE` channel; the caller subscribes and closes."""
         subscription: redis.asyncio.client.PubSub = self._client.pubsub()
         return subscription
+
+
+def _listed(job_id: str, values: Sequence[bytes | None]) -> JobRecord | None:
+    try:
+        return JobRecord.decode(job_id, values)
+    except LaterVersion:
+        return None  # one such job must not spoil the page

@@ -150,10 +150,18 @@ EXPIRED = Problem(
 )
 
 
-def reap(lease_ms: int) -> Call[tuple[int, int]]:
-    """The answer: entries reclaimed, jobs expired."""
+@dataclass(frozen=True, slots=True)
+class Reaped:
+    """What one reap did, and entries that were ever reclaimed, by anyone."""
+
+    reclaimed: int
+    expired: int
+    reclaimed_ever: int
+
+
+def reap(lease_ms: int) -> Call[Reaped]:
     return Call(
         "reap",
         (lease_ms, EXPIRED.model_dump_json(exclude_none=True)),
-        lambda answer: (answer[0], answer[1]),
+        lambda answer: Reaped(*answer),
     )

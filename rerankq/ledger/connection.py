@@ -6,18 +6,30 @@ of half a second takes nine. Deadlines and repetition are the callers' own.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
-from redis.exceptions import MasterDownError, OutOfMemoryError, ReadOnlyError
+from redis.exceptions import (
+    MasterDownError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
-# Redis answered and refused, and may think otherwise later; any other refusal is a bug of ours.
-PASSING_REFUSALS = (OutOfMemoryError, ReadOnlyError, MasterDownError)
+# "Not now": Redis is full, demoted, cut off, loading, or its disk is full. redis-py has classes for
+# some of these codes and takes the code out of their text; Redis 6.2 wraps what a script ran into
+# into an error of its own, which has the code in its text.
+_PASSING_ERRORS = (MasterDownError, OutOfMemoryError, ReadOnlyError)
+_PASSING_CODES = re.compile(
+    r"\b(OOM|READONLY|MASTERDOWN|NOREPLICAS|MISCONF|LOADING|BUSY|TRYAGAIN|CLUSTERDOWN)\b"
+)
 
 WORKER_TIMEOUT_S = 5.0
 API_TIMEOUT_S = 2.0
@@ -33,6 +45,16 @@ def _options(timeout_s: float) -> dict[str, Any]:
         # A hosted service's feature that a plain server answers with an error on every connect.
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
     }
+
+
+def may_pass(error: RedisError) -> bool:
+    """Whether the same call may succeed later: no answer, or a refusal for now.
+
+    Any other refusal is a bug of ours.
+    """
+    if not isinstance(error, ResponseError) or isinstance(error, _PASSING_ERRORS):
+        return True
+    return bool(_PASSING_CODES.search(str(error)))
 
 
 def connect(url: str) -> redis.Redis:

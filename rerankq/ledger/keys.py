@@ -1,6 +1,6 @@
 """Every name in Redis: ledger keys, queues, tasks, the channel.
 
-The Lua scripts get these names from here too (`scripts.prelude`), so a key is spelled once.
+The Lua scripts get these names from here too (`scripts.source`), so a key is spelled once.
 Times are Redis server milliseconds. An entry is `<job id>:<k>`, one shard of the job.
 """
 
@@ -29,7 +29,9 @@ class Key(StrEnum):
     TICK = "tick"  # string, ms of the last reap
     TOKENS = "tokens:"  # + lane: string, backlog in estimated tokens
     COUNTS = "counts"  # hash, "<status> <lane>" -> jobs that ever reached it
+    RECLAIMED = "reclaimed"  # string, lapsed leases that were ever given back
     DONE = "done"  # channel, "<id> <status> <lane> <ms from created to finished>"
+    GONE = "gone"  # channel, id of a job that ended with entries open: workers drop them
 
 
 class Part(StrEnum):
@@ -46,6 +48,7 @@ WORKER_SEEN_MS = 10_000  # a worker silent for longer does not count as ready
 TICK_STALE_MS = 5_000  # a longer gap means Redis or the host slept: nobody's lease may lapse
 JOBS_KEPT = 100_000
 MAX_ENTRIES = 2_000  # of one job; more would hold Redis for too long in one script
+REAPED_AT_ONCE = 2_000  # entries one reap may touch, for the same reason
 
 QUEUE_INTERACTIVE = "rerankq.interactive"
 QUEUE_BULK = "rerankq.bulk"

@@ -6,12 +6,13 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from rerankq.errors import LaterVersion
 from rerankq.ledger.calls import Arg
 from rerankq.ledger.codec import VERSION, JobContext
 from rerankq.ledger.sharding import Cut
@@ -55,6 +56,14 @@ def header(
     }
 
 
+# What `JobRecord` reads: all but the context, which can be large and is the workers' alone.
+HEADER_FIELDS = (
+    *("version", "status", "lane", "entries", "total", "scored", "tokens", "truncated"),
+    *("model", "revision", "owner", "created", "started", "finished", "deadline", "retained"),
+    *("top_n", "raw_scores", "metadata", "error"),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class JobRecord:
     """A job's header as the ledger has it. Times are Redis milliseconds."""
@@ -81,8 +90,20 @@ class JobRecord:
     error: Problem | None
 
     @classmethod
-    def decode(cls, job_id: str, fields: Mapping[bytes, bytes]) -> JobRecord:
-        text = {key.decode(): value.decode() for key, value in fields.items() if key != b"context"}
+    def decode(cls, job_id: str, values: Sequence[bytes | None]) -> JobRecord | None:
+        """From the values of `HEADER_FIELDS`; None if there is no such job.
+
+        Raises: LaterVersion.
+        """
+        text = {
+            field: value.decode()
+            for field, value in zip(HEADER_FIELDS, values, strict=True)
+            if value is not None
+        }
+        if not text:
+            return None
+        if int(text["version"]) > VERSION:
+            raise LaterVersion(f"job of version {text['version']}; this one reads {VERSION}", b"")
 
         def number(key: str) -> int | None:
             return int(text[key]) if text.get(key) else None
@@ -121,7 +142,7 @@ class WorkerInfo(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     id: str
-    state: Literal["loading", "ready", "draining"]
+    state: Literal["ready", "draining"]
     model: str
     revision: str
     template: str

@@ -22,6 +22,6 @@ def source(script: str, root: str = keys.ROOT) -> str:
 def _prelude(root: str) -> str:
     lines = [f"local {key.name} = '{name(key, root=root)}'" for key in Key]
     lines += [f"local {part.name} = '{part}'" for part in Part]
-    numbers = {"JOBS_KEPT": keys.JOBS_KEPT, "TICK_STALE_MS": keys.TICK_STALE_MS}
-    lines += [f"local {constant} = {value}" for constant, value in numbers.items()]
+    numbers = ("JOBS_KEPT", "TICK_STALE_MS", "REAPED_AT_ONCE")
+    lines += [f"local {number} = {getattr(keys, number)}" for number in numbers]
     return "\n".join(lines)

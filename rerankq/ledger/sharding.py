@@ -38,23 +38,32 @@ def estimate_tokens(text: str) -> int:
     return size // BYTES_PER_TOKEN + 1
 
 
+def pair_costs(
+    query: str, instruction: str | None, documents: Sequence[str], max_length: int
+) -> list[int]:
+    """Estimated tokens of each pair, none above `max_length`, where the model cuts it."""
+    shared = TEMPLATE_TOKENS + estimate_tokens(query) + estimate_tokens(instruction or "")
+    return [min(max_length, shared + estimate_tokens(document)) for document in documents]
+
+
 def cut(
     query: str,
     instruction: str | None,
     documents: Sequence[str],
     *,
     shard_tokens: int,
+    max_length: int,
     tokens_per_s: float | None = None,
 ) -> Cut:
     """Cut at most a second of device time a shard, and at most `MAX_ENTRIES` shards.
 
     Args:
         shard_tokens: upper limit of a shard's estimated tokens.
+        max_length: tokens after which a pair is cut.
         tokens_per_s: rate of the slowest worker; None while nobody has measured one.
     """
     rate = tokens_per_s or FIRST_GUESS_TOKENS_PER_S
-    shared = TEMPLATE_TOKENS + estimate_tokens(query) + estimate_tokens(instruction or "")
-    costs = [shared + estimate_tokens(document) for document in documents]
+    costs = pair_costs(query, instruction, documents, max_length)
     total = sum(costs)
     limit = min(shard_tokens, max(LEAST_SHARD_TOKENS, int(rate * SHARD_SECONDS)))
     # Each shard closes below the limit, on average above half of it.

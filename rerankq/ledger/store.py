@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import redis
@@ -57,6 +57,19 @@ class Ledger:
         pipe.zremrangebyscore(name(Key.WORKERS), "-inf", now - keys.WORKER_TTL_MS)
         pipe.execute()
         return int(now)
+
+    def gone(self, listen_s: float, *, until: Callable[[], bool]) -> Iterator[str]:
+        """Ids of jobs that end with entries open, as it happens.
+
+        Args:
+            listen_s: how long one read may take, and so how often `until` is asked.
+        """
+        with self._client.pubsub(ignore_subscribe_messages=True) as subscription:
+            subscription.subscribe(name(Key.GONE))
+            while not until():
+                message = subscription.get_message(timeout=listen_s)
+                if message is not None and message["type"] == "message":
+                    yield message["data"].decode()
 
     def forget_worker(self, worker: str) -> None:
         pipe = self._client.pipeline(transaction=False)

@@ -1,4 +1,4 @@
-"""Results on their way back: a call that Redis will never take holds up no other."""
+"""Results on their way back: none is lost while Redis refuses, none holds up the others."""
 
 from collections.abc import Iterator
 
@@ -38,4 +38,23 @@ def test_a_refused_result_does_not_block_the_others(
         work = Work(entry, "j", [pair(1)], 0.0, completion.put)
         work.put(0, 1.0)
     completion.start()
+    eventually(lambda: not holdings.entries(), 10)
+
+
+def test_results_wait_while_redis_refuses_for_now(
+    empty_redis: redis.Redis,
+    completion: Completion,
+    holdings: Holdings,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A server that was demoted, as in a failover, refuses from inside the script."""
+    holdings.add("job_a:0", 10)
+    empty_redis.replicaof("127.0.0.1", "1")
+    try:
+        completion.start()
+        completion.release(["job_a:0"])
+        eventually(lambda: "results wait for redis" in caplog.text, 10)
+        assert holdings.entries() == ["job_a:0"]
+    finally:
+        empty_redis.replicaof("no", "one")
     eventually(lambda: not holdings.entries(), 10)

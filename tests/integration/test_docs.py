@@ -92,6 +92,13 @@ def test_the_table_of_metrics_is_the_code_s() -> None:
         re.MULTILINE,
     )
     documented = {name: (kind, labels, text) for name, kind, labels, text in rows}
-    jobs = ("counter", "status, lane", next(iter(api.metrics.JOBS.collect())).documentation)
-    expected = metrics_of(api.metrics) | metrics_of(worker.metrics) | {"rerankq_jobs_total": jobs}
+    collected = {
+        f"{family.name}_total": ("counter", labels, family.documentation)
+        for collector, labels in (
+            (api.metrics.JOBS, "status, lane"),
+            (worker.metrics.REDELIVERIES, ""),
+        )
+        for family in collector.collect()
+    }
+    expected = metrics_of(api.metrics) | metrics_of(worker.metrics) | collected
     assert documented == expected

@@ -6,14 +6,16 @@ import json
 import threading
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
+import redis
 
 from rerankq import Client, Document, JobFailed, JobStatus, NotFound
 from scripts.localsystem import LocalSystem
-from tests.conftest import eventually
+from tests.conftest import StartSystem, eventually
 
 QUERY = "how do I see which process uses a network port?"
 DOCUMENTS = [
@@ -311,3 +313,46 @@ def test_a_job_of_another_key_is_no_job(start_system: Any) -> None:
         assert (refused.status_code, refused.json()["code"]) == (401, "unauthorized")
     for path in ("/livez", "/readyz", "/health", "/metrics"):
         assert httpx.get(system.url + path).status_code == 200
+
+
+def test_a_long_poll_outlives_its_subscription(start_system: StartSystem) -> None:
+    """One that was cut is made anew, and what ended meanwhile is found by reading."""
+    system = start_system(workers=0)
+    with (
+        redis.Redis.from_url(system.redis_url) as ledger,
+        Client(system.url) as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        job = client.submit(QUERY, DOCUMENTS)
+        waiting = pool.submit(client.get, job.id, wait=25)
+        assert ledger.execute_command("CLIENT", "KILL", "TYPE", "pubsub") >= 1
+        started = time.monotonic()
+        client.cancel(job.id)
+        assert waiting.result(20).status is JobStatus.CANCELLED
+        assert time.monotonic() - started < 10
+
+
+def test_a_result_whose_time_ends_while_it_is_read_is_404(
+    client: Client, http: httpx.Client, demo_system: LocalSystem
+) -> None:
+    job = client.wait(client.submit(QUERY, DOCUMENTS).id)
+    with redis.Redis.from_url(demo_system.redis_url) as ledger:
+        ledger.delete(f"rerankq:job:{job.id}:out")
+    assert http.get(f"/v1/jobs/{job.id}").status_code == 404
+    assert http.get(f"/v1/jobs/{job.id}/results").status_code == 404
+
+
+def test_the_last_page_has_no_cursor(start_system: StartSystem) -> None:
+    system = start_system(workers=0)
+    with Client(system.url) as client:
+        ids = [client.submit(QUERY, DOCUMENTS).id for _ in range(4)]
+    pages = []
+    cursor = None
+    while True:
+        params = {"limit": "2", **({"cursor": cursor} if cursor else {})}
+        page = httpx.get(f"{system.url}/v1/jobs", params=params).json()
+        pages.append([job["id"] for job in page["data"]])
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert pages == [ids[:1:-1], ids[1::-1]]

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import redis
 
+from rerankq.errors import LaterVersion
 from rerankq.ledger import calls, keys
 from rerankq.ledger.calls import Committed, Taken
 from rerankq.ledger.codec import VERSION, ShardInput, ShardOutput
 from rerankq.ledger.connection import connect
 from rerankq.ledger.keys import Key, Part, name
-from rerankq.ledger.records import JobRecord, header
+from rerankq.ledger.records import HEADER_FIELDS, JobRecord, header
 from rerankq.ledger.sharding import Cut
 from rerankq.ledger.store import Ledger
 from rerankq.schema import JobRequest, Problem
@@ -81,7 +82,8 @@ class Bench:
         return self.ledger.run(calls.finish(job_id, status))
 
     def reap(self) -> tuple[int, int]:
-        return self.ledger.run(calls.reap(LEASE_MS))
+        done = self.ledger.run(calls.reap(LEASE_MS))
+        return done.reclaimed, done.expired
 
     def lapse(self, *entries: str) -> None:
         """As if the leases' time had passed."""
@@ -89,8 +91,10 @@ class Bench:
             self.redis.zadd(name(Key.LEASE), {entry: 1})
 
     def job(self, job_id: str) -> JobRecord:
-        fields: Any = self.redis.hgetall(name(Key.JOB, job_id))
-        return JobRecord.decode(job_id, fields)
+        values: Any = self.redis.hmget(name(Key.JOB, job_id), HEADER_FIELDS)
+        job = JobRecord.decode(job_id, values)
+        assert job is not None
+        return job
 
     def assert_empty(self) -> None:
         """Nothing of any job is open."""
@@ -224,10 +228,12 @@ def test_take_says_whether_bulk_waits_and_for_how_long_it_did(bench: Bench) -> N
 
 
 def test_a_record_of_a_later_version_is_left_to_those_who_know_it(bench: Bench) -> None:
-    later = bench.commit(version=VERSION + 1).job_id
-    ours = bench.commit().job_id
-    assert [t.job_id for t in bench.take()] == [ours]
-    assert bench.job(later).status is JobStatus.QUEUED
+    later = [bench.commit(version=VERSION + 1).job_id for _ in range(150)]
+    ours = [bench.commit().job_id for _ in range(3)]
+    assert [t.job_id for t in bench.take(most=64)] == ours
+    assert bench.redis.hget(name(Key.JOB, later[0]), "status") == b"queued"
+    with pytest.raises(LaterVersion):
+        bench.job(later[0])
 
 
 def test_completing_twice_counts_once(bench: Bench) -> None:
@@ -324,6 +330,29 @@ def test_a_deadline_ends_a_job_wherever_it_is(bench: Bench) -> None:
     bench.assert_empty()
 
 
+def test_many_overdue_jobs_are_ended_a_few_at_a_time(bench: Bench) -> None:
+    """All at once they would hold Redis for seconds."""
+    for _ in range(5):
+        bench.commit(shards=keys.MAX_ENTRIES, max_backlog=10**6, expires_in_ms=0)
+    assert [bench.reap() for _ in range(6)] == [(0, 1)] * 5 + [(0, 0)]
+    bench.assert_empty()
+
+
+def test_workers_hear_of_a_job_that_ends_with_entries_open(bench: Bench) -> None:
+    with bench.redis.pubsub(ignore_subscribe_messages=True) as subscription:
+        subscription.subscribe(name(Key.GONE))
+        subscription.get_message(timeout=1)
+        done, withdrawn = bench.commit().job_id, bench.commit(shards=2).job_id
+        for item in bench.take():
+            if item.job_id == done:
+                bench.complete(item.entry)
+        bench.finish(withdrawn, JobStatus.CANCELLED)
+        message = subscription.get_message(timeout=5)
+        assert message is not None
+        assert message["data"].decode() == withdrawn
+        assert subscription.get_message(timeout=0.1) is None
+
+
 def test_a_failed_job_keeps_its_problem(bench: Bench) -> None:
     job_id = bench.commit().job_id
     problem = Problem(title="t", status=422, code="query_too_long", detail="d", limit=5)
@@ -370,7 +399,11 @@ def test_the_end_is_published_once_and_counted(bench: Bench) -> None:
         assert message["data"].decode().split()[:3] == [job_id, "succeeded", "interactive"]
         assert subscription.get_message(timeout=0.1) is None
     counts = bench.redis.hgetall(name(Key.COUNTS))
-    assert counts == {b"queued interactive": b"1", b"succeeded interactive": b"1"}
+    assert counts == {
+        b"queued interactive": b"1",
+        b"running interactive": b"1",
+        b"succeeded interactive": b"1",
+    }
 
 
 def test_calls_survive_a_redis_that_forgot_the_scripts(bench: Bench) -> None:

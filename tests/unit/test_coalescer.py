@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import eventually
 from worker.coalescer import Coalescer, Draining
-from worker.engine.interface import Layout, Pair, Profile
+from worker.engine.interface import Launch, Layout, Pair, Profile
 from worker.work import Work
 
 POISON, NAN = 666, 667
@@ -28,8 +28,11 @@ class HeldEngine:
     def encode(self, query: str, instruction: str | None, documents: Sequence[str]) -> list[Pair]:
         return [pair(int(document)) for document in documents]
 
-    def score(self, pairs: Sequence[Pair]) -> list[float]:
+    def prepare(self, pairs: Sequence[Pair]) -> Launch:
         tokens = [pair.own[0] for pair in pairs]
+        return lambda: self._score(tokens)
+
+    def _score(self, tokens: list[int]) -> list[float]:
         self.batches.append(tokens)
         self.entered.put(len(tokens))
         self.go.acquire()
@@ -178,6 +181,27 @@ def test_dropped_work_is_not_scored_even_if_it_was_formed(
     run(engine, 1)
     eventually(lambda: len(ended) == 2, 5)
     assert engine.batches == [[0], [3]]
+
+
+def test_the_rate_is_learned_from_full_batches_that_were_scored(coalescer: Coalescer) -> None:
+    for rate in (10.0, 5.0):
+        coalescer._learn_rate(rate, full=False)
+    assert coalescer.tokens_per_s == 10, "as long as nothing better is known"
+    coalescer._learn_rate(1000.0, full=True)
+    assert coalescer.tokens_per_s == 1000
+    coalescer._learn_rate(10.0, full=False)
+    assert coalescer.tokens_per_s == 1000
+    coalescer._learn_rate(2000.0, full=True)
+    assert coalescer.tokens_per_s == 1100
+
+
+def test_a_batch_that_fails_counts_as_no_work(engine: HeldEngine, coalescer: Coalescer) -> None:
+    broken = work(POISON)
+    engine.go.release()
+    coalescer.submit(broken)
+    eventually(lambda: ended == [broken], 5)
+    assert coalescer.tokens_per_s == 0
+    assert coalescer.busy_s == 0
 
 
 def test_drain_ends_the_batch_on_the_device_and_hands_the_rest_back(

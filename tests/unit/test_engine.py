@@ -48,7 +48,7 @@ def test_scores_equal_the_reference(engine: HostedEngine, folder: Path) -> None:
         random.Random(seed).shuffle(order)
         for start in range(0, len(order), 3 + 5 * seed):
             batch = order[start : start + 3 + 5 * seed]
-            for case, score in zip(batch, engine.score([pairs[c] for c in batch]), strict=True):
+            for case, score in zip(batch, engine.prepare([pairs[c] for c in batch])(), strict=True):
                 assert sigmoid(score) == pytest.approx(expected[case], abs=1e-5)
 
 
@@ -56,13 +56,13 @@ def test_a_long_document_is_cut_to_the_models_limit(engine: HostedEngine) -> Non
     (pair,) = engine.encode("a query", None, ["word " * 20_000])
     assert pair.truncated
     assert pair.length == engine.profile.max_length
-    assert len(engine.score([pair])) == 1
+    assert len(engine.prepare([pair])()) == 1
 
 
 def test_an_instruction_is_honoured_or_refused(engine: HostedEngine) -> None:
     if engine.profile.instruction:
         plain, told = (
-            engine.score(engine.encode("q", instruction, ["some document"]))
+            engine.prepare(engine.encode("q", instruction, ["some document"]))()
             for instruction in (None, "find its opposite")
         )
         assert plain != told
@@ -73,7 +73,7 @@ def test_an_instruction_is_honoured_or_refused(engine: HostedEngine) -> None:
 
 def test_ids_outside_the_vocabulary_never_reach_the_device(engine: HostedEngine) -> None:
     with pytest.raises(ValueError, match="vocabulary"):
-        engine.score([Pair((1,), (10**9,))])
+        engine.prepare([Pair((1,), (10**9,))])
 
 
 def test_an_unknown_architecture_is_refused_with_what_is_known(tmp_path: Path) -> None:

@@ -25,18 +25,13 @@ def admitted(room: Room, tokens: int, *, bulk: bool) -> threading.Event:
     return done
 
 
-def test_room_may_be_overdrawn_once_and_is_waited_for() -> None:
+def test_entries_may_go_over_once() -> None:
     room = Room(100, reserve=10)
     assert room.idle
     room.take(150)
-    assert room.free == -50
-    task = admitted(room, 10, bulk=False)
-    room.give_back(40)
-    assert not task.wait(0.05)
-    room.give_back(110)
-    eventually(task.is_set, 5)
-    assert room.free == 90
-    assert not room.idle
+    assert (room.free, room.idle) == (-50, False)
+    room.give_back(150)
+    assert (room.free, room.idle) == (100, True)
 
 
 def test_tasks_never_hold_more_than_their_share() -> None:
@@ -45,29 +40,44 @@ def test_tasks_never_hold_more_than_their_share() -> None:
     eventually(lambda: first.is_set() and second.is_set(), 5)
     third = admitted(room, 30, bulk=False)
     assert not third.wait(0.05)
-    assert room.free == 40  # for the ledger, however many tasks wait
     room.end_task(30)
     eventually(third.is_set, 5)
 
 
+@pytest.mark.parametrize("size", [1, 30, 1000])
+def test_a_flood_of_tasks_of_any_size_leaves_the_ledger_its_half(size: int) -> None:
+    room = Room(100, reserve=10)
+    for _ in range(200):
+        admitted(room, size, bulk=True)
+    eventually(lambda: room.free < 100, 5)
+    assert room.free >= 50
+    assert room.idle, "an entry of any size may be taken"
+
+
+def test_a_flood_of_entries_of_any_size_leaves_tasks_their_half() -> None:
+    room = Room(100, reserve=10)
+    room.take(1000)
+    task = admitted(room, 500, bulk=True)
+    eventually(task.is_set, 5)
+
+
 def test_bulk_tasks_leave_the_reserve_alone() -> None:
     room = Room(100, reserve=20)
-    room.take(85)
+    room.admit_task(35, bulk=False)
     bulk, interactive = admitted(room, 5, bulk=True), admitted(room, 5, bulk=False)
     eventually(interactive.is_set, 5)
     assert not bulk.wait(0.05)
-    room.give_back(20)
+    room.end_task(35)
     eventually(bulk.is_set, 5)
 
 
 def test_a_closed_room_lets_nobody_wait() -> None:
     room = Room(10, reserve=0)
-    room.take(20)
+    room.admit_task(20, bulk=True)
     task = admitted(room, 5, bulk=True)
     assert not task.wait(0.05)
     room.close()
     eventually(task.is_set, 5)
-    assert room.free == -10
     with pytest.raises(Closed):
         room.admit_task(1, bulk=False)
 

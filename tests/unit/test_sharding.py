@@ -13,7 +13,7 @@ from rerankq.ledger.sharding import TEMPLATE_TOKENS, cut, estimate_tokens
 )
 def test_shards_are_the_documents_in_order(lengths: list[int], shard_tokens: int) -> None:
     documents = ["x" * n for n in lengths]
-    shape = cut("q", None, documents, shard_tokens=shard_tokens)
+    shape = cut("q", None, documents, shard_tokens=shard_tokens, max_length=8192)
     flat = [i for start, stop in shape.bounds for i in range(start, stop)]
     assert flat == list(range(len(documents)))
     assert all(start < stop for start, stop in shape.bounds)
@@ -25,15 +25,15 @@ def test_shards_are_the_documents_in_order(lengths: list[int], shard_tokens: int
 
 def test_a_shard_is_at_most_a_second_of_the_slowest_worker() -> None:
     documents = ["word " * 40] * 1000
-    fast = cut("q", None, documents, shard_tokens=100_000, tokens_per_s=50_000)
-    slow = cut("q", None, documents, shard_tokens=100_000, tokens_per_s=5_000)
+    fast = cut("q", None, documents, shard_tokens=100_000, max_length=512, tokens_per_s=50_000)
+    slow = cut("q", None, documents, shard_tokens=100_000, max_length=512, tokens_per_s=5_000)
     assert fast.entry_tokens <= 50_000
     assert slow.entry_tokens <= 5_000
     assert slow.stride_ms <= 1_000
 
 
 def test_a_huge_job_gets_larger_shards_instead_of_more() -> None:
-    shape = cut("q", None, [""] * 100_000, shard_tokens=256)
+    shape = cut("q", None, [""] * 100_000, shard_tokens=256, max_length=512)
     assert len(shape.bounds) <= MAX_ENTRIES
     assert shape.bounds[-1][1] == 100_000
 
@@ -41,3 +41,10 @@ def test_a_huge_job_gets_larger_shards_instead_of_more() -> None:
 def test_estimate_counts_bytes_not_characters() -> None:
     assert estimate_tokens("abcd" * 10) == 11
     assert estimate_tokens("日本" * 10) == 16
+
+
+def test_what_the_model_cuts_off_costs_nothing() -> None:
+    documents = ["x" * 40_000] * 100
+    shape = cut("q", None, documents, shard_tokens=16_384, max_length=512)
+    assert shape.entry_tokens <= 16_384
+    assert len(shape.bounds) == 100 * 512 // 16_384 + 1

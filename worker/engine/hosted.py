@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import torch
 
 from rerankq.settings import Settings
-from worker.engine.interface import EngineBroken, Layout, Pair, Profile
+from worker.engine.interface import EngineBroken, Launch, Layout, OutOfMemory, Pair, Profile
 from worker.engine.loading import Loaded, load
-from worker.engine.padded import CausalForward, ClassifierForward, Forward
+from worker.engine.padded import CausalForward, ClassifierForward, Forward, Inputs
 from worker.engine.spec import Kind, UnsupportedModel
 from worker.engine.templates import Limits, Qwen3Template, SequencePairTemplate, Template
 
@@ -51,17 +51,31 @@ class HostedEngine:
     def encode(self, query: str, instruction: str | None, documents: Sequence[str]) -> list[Pair]:
         return self._template.encode(query, instruction, documents, self._limits)
 
-    @torch.inference_mode()
-    def score(self, pairs: Sequence[Pair]) -> list[float]:
+    def prepare(self, pairs: Sequence[Pair]) -> Launch:
+        inputs = self._forward.collate(pairs)
         # On a GPU an id out of range would end the process, not the batch.
-        if any(max(pair.shared + pair.own) >= self._vocabulary for pair in pairs):
+        if int(inputs["input_ids"].max()) >= self._vocabulary:
             raise ValueError("a token id is outside the model's vocabulary")
+        if self._device.type == "cuda":
+            inputs = {name: tensor.pin_memory() for name, tensor in inputs.items()}
+        return lambda: self._score(inputs)
+
+    @torch.inference_mode()
+    def _score(self, inputs: Inputs) -> list[float]:
         try:
-            scores: list[float] = self._forward(pairs).tolist()
+            moved = {
+                name: tensor.to(self._device, non_blocking=True) for name, tensor in inputs.items()
+            }
+            scores: list[float] = self._forward(moved).tolist()
+            return scores
+        except torch.OutOfMemoryError as error:
+            reason = str(error)
         except torch.AcceleratorError as error:
             # An assert or an illegal access on the device poisons its whole context.
             raise EngineBroken(str(error)) from None
-        return scores
+        # Out here, where no traceback holds the batch's tensors any more.
+        torch.cuda.empty_cache()
+        raise OutOfMemory(reason)
 
     def memory(self) -> dict[str, int]:
         if self._device.type != "cuda":
@@ -83,7 +97,7 @@ def host(settings: Settings) -> HostedEngine:
     """
     started = time.perf_counter()
     engine = HostedEngine(load(settings), settings)
-    engine.score(engine.encode("warm-up", None, ["one", "two " * 100]))
+    engine.prepare(engine.encode("warm-up", None, ["one", "two " * 100]))()
     fields = {"load_s": round(time.perf_counter() - started, 2), "profile": str(engine.profile)}
     log.info("model loaded", extra=fields)
     return engine

@@ -36,6 +36,10 @@ class Unscorable(Exception):
         )
 
 
+class OutOfMemory(Exception):
+    """The batch does not fit the device; a smaller one may."""
+
+
 class EngineBroken(Exception):
     """The device will score nothing any more in this process; only a fresh one can."""
 
@@ -46,7 +50,7 @@ class Pair:
 
     Attributes:
         shared: everything before the document; the same object for all documents of one query
-            and instruction, so that identity tells which pairs share a prefix.
+            and instruction, also across jobs, so that identity tells which pairs share a prefix.
         own: the document and what follows it.
         truncated: the document was cut to fit `Profile.max_length`.
     """
@@ -84,6 +88,22 @@ class Profile:
     token_budget: int
 
 
+class Launch(Protocol):
+    """A batch that is ready for the device."""
+
+    def __call__(self) -> list[float]:
+        """Log-odds of relevance, in order. Called from one thread only, which owns the device.
+
+        Exact: a pair's score does not depend on what else is in the batch, beyond the rounding of
+        the arithmetic (1e-5 in probability in float32).
+
+        Raises:
+            EngineBroken: no batch will succeed any more.
+            OutOfMemory, or an exception of any other kind: a smaller batch may succeed.
+        """
+        ...
+
+
 class Engine(Protocol):
     """A loaded model."""
 
@@ -98,16 +118,8 @@ class Engine(Protocol):
         """
         ...
 
-    def score(self, pairs: Sequence[Pair]) -> list[float]:
-        """Log-odds of relevance, in order. Called from one thread only, which owns the device.
-
-        Exact: a pair's score does not depend on what else is in the batch, beyond the rounding of
-        the arithmetic (1e-5 in probability in float32).
-
-        Raises:
-            EngineBroken: no batch will succeed any more.
-            Exception: of any other kind; a smaller batch may succeed.
-        """
+    def prepare(self, pairs: Sequence[Pair]) -> Launch:
+        """Lay a batch out for the device. Called one batch ahead, never on the device's thread."""
         ...
 
     def memory(self) -> dict[str, int]:

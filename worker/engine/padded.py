@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 
 from worker.engine.interface import Pair
 
+Inputs = dict[str, torch.Tensor]
+
 
 class Forward(Protocol):
-    """Scores one batch on the device."""
+    """Lays batches out on the CPU and scores them on the device."""
 
-    def __call__(self, pairs: Sequence[Pair]) -> torch.Tensor:
-        """Log-odds, shape (pairs,), float32."""
+    def collate(self, pairs: Sequence[Pair]) -> Inputs: ...
+
+    def __call__(self, inputs: Inputs) -> torch.Tensor:
+        """Log-odds, shape (pairs,), float32, of collated inputs that are on the device."""
         ...
 
 
@@ -32,12 +37,15 @@ class CausalForward:
         head = model.get_output_embeddings().weight
         self._row = head[yes].detach().float() - head[no].detach().float()
 
-    def __call__(self, pairs: Sequence[Pair]) -> torch.Tensor:
-        device = self._row.device
+    def collate(self, pairs: Sequence[Pair]) -> Inputs:
         ids, lengths = _right_padded(pairs, 0)
-        hidden = self._base(input_ids=ids.to(device), use_cache=False).last_hidden_state
-        last = hidden[torch.arange(len(pairs), device=device), lengths.to(device) - 1]
-        scores: torch.Tensor = last.float() @ self._row
+        return {"input_ids": torch.from_numpy(ids), "last": torch.from_numpy(lengths - 1)}
+
+    def __call__(self, inputs: Inputs) -> torch.Tensor:
+        ids, last = inputs["input_ids"], inputs["last"]
+        hidden = self._base(input_ids=ids, use_cache=False).last_hidden_state
+        rows = torch.arange(len(last), device=last.device)
+        scores: torch.Tensor = hidden[rows, last].float() @ self._row
         return scores
 
 
@@ -49,24 +57,28 @@ class ClassifierForward:
         self._pad = pad
         self._types = types
 
-    def __call__(self, pairs: Sequence[Pair]) -> torch.Tensor:
-        device = self._model.device
+    def collate(self, pairs: Sequence[Pair]) -> Inputs:
         ids, lengths = _right_padded(pairs, self._pad)
-        positions = torch.arange(ids.shape[1])
-        inputs = {"input_ids": ids, "attention_mask": (positions < lengths[:, None]).long()}
+        positions = np.arange(ids.shape[1])
+        mask = (positions < lengths[:, None]).astype(np.int64)
+        inputs = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
         if self._types is not None:
-            first, second = self._types
-            heads = torch.tensor([len(pair.shared) for pair in pairs])
-            inputs["token_type_ids"] = torch.where(positions < heads[:, None], first, second)
-        on_device = {name: tensor.to(device) for name, tensor in inputs.items()}
-        logits: torch.Tensor = self._model(**on_device).logits.float()
+            heads = np.array([len(pair.shared) for pair in pairs])
+            types = np.where(positions < heads[:, None], *self._types)
+            inputs["token_type_ids"] = torch.from_numpy(types)
+        return inputs
+
+    def __call__(self, inputs: Inputs) -> torch.Tensor:
+        logits: torch.Tensor = self._model(**inputs).logits.float()
         return logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
 
 
-def _right_padded(pairs: Sequence[Pair], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids, shape (pairs, longest), and lengths, shape (pairs,), on the CPU."""
-    lengths = torch.tensor([pair.length for pair in pairs])
-    ids = torch.full((len(pairs), int(lengths.max())), pad)
+def _right_padded(pairs: Sequence[Pair], pad: int) -> tuple[Any, Any]:
+    """Ids, shape (pairs, longest), and lengths, shape (pairs,), int64."""
+    lengths = np.array([pair.length for pair in pairs])
+    ids = np.full((len(pairs), int(lengths.max())), pad)
     for row, pair in zip(ids, pairs, strict=True):
-        row[: pair.length] = torch.tensor(pair.shared + pair.own)
+        head = len(pair.shared)
+        row[:head] = pair.shared
+        row[head : pair.length] = pair.own
     return ids, lengths

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 from tokenizers import Tokenizer
@@ -26,6 +27,7 @@ QWEN3_SUFFIX = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
 QWEN3_INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"
 
 LEAST_DOCUMENT_TOKENS = 1
+PREFIXES_KEPT = 256  # 75 MB if each were of 8,192 tokens
 
 
 class Template(Protocol):
@@ -49,6 +51,18 @@ class Limits:
     query: int
 
 
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """What all documents of one query and instruction share.
+
+    Kept for the next shard or job of the same query: it is tokenized once, and its ids are one
+    object, by which the planner knows who shares it.
+    """
+
+    ids: tuple[int, ...]
+    query_tokens: int
+
+
 class Qwen3Template:
     """`<Instruct>`, `<Query>` and `<Document>` inside a chat that ends where yes or no follows."""
 
@@ -59,18 +73,22 @@ class Qwen3Template:
         self._tokenizer = tokenizer
         self._prefix = tuple(_ids(tokenizer, QWEN3_PREFIX))
         self._suffix = tuple(_ids(tokenizer, QWEN3_SUFFIX))
+        self._shared = lru_cache(PREFIXES_KEPT)(self._share)
 
     def encode(
         self, query: str, instruction: str | None, documents: Sequence[str], limits: Limits
     ) -> list[Pair]:
-        task = instruction if instruction is not None else QWEN3_INSTRUCTION
-        head = f"<Instruct>: {task}\n<Query>: {query}\n<Document>:"
-        shared = self._prefix + tuple(_ids(self._tokenizer, head))
-        room = _room(shared, self._suffix, len(_ids(self._tokenizer, query)), limits)
+        shared = self._shared(query, instruction if instruction is not None else QWEN3_INSTRUCTION)
+        room = _room(shared, self._suffix, limits)
         encoded = self._tokenizer.encode_batch_fast(
             [f" {document}" for document in documents], add_special_tokens=False
         )
         return [_pair(shared, item.ids, self._suffix, room) for item in encoded]
+
+    def _share(self, query: str, instruction: str) -> Prefix:
+        head = f"<Instruct>: {instruction}\n<Query>: {query}\n<Document>:"
+        ids = self._prefix + tuple(_ids(self._tokenizer, head))
+        return Prefix(ids, len(_ids(self._tokenizer, query)))
 
 
 class SequencePairTemplate:
@@ -82,6 +100,7 @@ class SequencePairTemplate:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._head, self._middle, self._tail, self.types = _special_tokens(tokenizer)
+        self._shared = lru_cache(PREFIXES_KEPT)(self._share)
 
     def encode(
         self, query: str, instruction: str | None, documents: Sequence[str], limits: Limits
@@ -89,11 +108,14 @@ class SequencePairTemplate:
         if instruction is not None:
             detail = "instruction: this model takes none"
             raise Unscorable("instruction_not_supported", detail, "instruction")
-        query_ids = _ids(self._tokenizer, query)
-        shared = (*self._head, *query_ids, *self._middle)
-        room = _room(shared, self._tail, len(query_ids), limits)
+        shared = self._shared(query)
+        room = _room(shared, self._tail, limits)
         encoded = self._tokenizer.encode_batch_fast(list(documents), add_special_tokens=False)
         return [_pair(shared, item.ids, self._tail, room) for item in encoded]
+
+    def _share(self, query: str) -> Prefix:
+        ids = _ids(self._tokenizer, query)
+        return Prefix((*self._head, *ids, *self._middle), len(ids))
 
 
 def _ids(tokenizer: Tokenizer, text: str) -> list[int]:
@@ -101,12 +123,13 @@ def _ids(tokenizer: Tokenizer, text: str) -> list[int]:
     return ids
 
 
-def _room(shared: tuple[int, ...], tail: tuple[int, ...], query: int, limits: Limits) -> int:
+def _room(shared: Prefix, tail: tuple[int, ...], limits: Limits) -> int:
     """Tokens left for a document."""
+    query = shared.query_tokens
     if limits.query and query > limits.query:
         detail = f"query: {query} tokens; the limit is {limits.query}"
         raise Unscorable("query_too_long", detail, "query", limits.query)
-    room = limits.pair - len(shared) - len(tail)
+    room = limits.pair - len(shared.ids) - len(tail)
     if room < LEAST_DOCUMENT_TOKENS:
         longest = max(0, query + room - LEAST_DOCUMENT_TOKENS)
         detail = (
@@ -117,8 +140,8 @@ def _room(shared: tuple[int, ...], tail: tuple[int, ...], query: int, limits: Li
     return room
 
 
-def _pair(shared: tuple[int, ...], document: list[int], tail: tuple[int, ...], room: int) -> Pair:
-    return Pair(shared, (*document[:room], *tail), len(document) > room)
+def _pair(shared: Prefix, document: list[int], tail: tuple[int, ...], room: int) -> Pair:
+    return Pair(shared.ids, (*document[:room], *tail), len(document) > room)
 
 
 def _special_tokens(

@@ -45,9 +45,14 @@ redis.call('INCRBY', TOKENS .. lane, int(n * tonumber(header.entry_tokens)))
 redis.call('ZADD', DEADLINES, int(now + deadline_in), id)
 redis.call('ZADD', JOBS .. owner, int(now), id)
 redis.call('ZREMRANGEBYRANK', JOBS .. owner, 0, -(JOBS_KEPT + 1))
-redis.call('HINCRBY', COUNTS, 'queued ' .. lane, 1)
+-- Nothing this caller made is kept for longer than its newest job can be.
+local longest = int(deadline_in + tonumber(header.result_ttl))
+if redis.call('PTTL', JOBS .. owner) < tonumber(longest) then
+  redis.call('PEXPIRE', JOBS .. owner, longest)
+end
+count('queued', lane)
 if idem ~= '' then
   redis.call('HSET', IDEM .. idem, 'job', id, 'body', body)
-  redis.call('PEXPIRE', IDEM .. idem, int(deadline_in + tonumber(header.result_ttl)))
+  redis.call('PEXPIRE', IDEM .. idem, longest)
 end
 return { 'created', id }

@@ -23,14 +23,17 @@ local function job_and_k(entry)
   return string.match(entry, '^(.*):(%d+)$')
 end
 
--- Takes the entry out of every index. What it held is the caller's to account for.
-local function drop_entry(entry, lane)
-  redis.call('ZREM', PENDING .. lane, entry)
-  redis.call('ZREM', READY .. lane, entry)
-  redis.call('ZREM', LEASE, entry)
-  redis.call('HDEL', OWNER, entry)
-  redis.call('HDEL', DEVICE, entry)
-  redis.call('HDEL', TROUBLE, entry)
+-- Takes the entries out of every index. What they held is the caller's to account for.
+local function drop_entries(entries, lane)
+  for first = 1, #entries, 500 do -- unpack has a limit of a few thousand
+    local slice = { unpack(entries, first, math.min(first + 499, #entries)) }
+    redis.call('ZREM', PENDING .. lane, unpack(slice))
+    redis.call('ZREM', READY .. lane, unpack(slice))
+    redis.call('ZREM', LEASE, unpack(slice))
+    redis.call('HDEL', OWNER, unpack(slice))
+    redis.call('HDEL', DEVICE, unpack(slice))
+    redis.call('HDEL', TROUBLE, unpack(slice))
+  end
 end
 
 local function release_tokens(lane, tokens)
@@ -47,21 +50,27 @@ end
 
 local function header_of(id)
   local h = redis.call('HMGET', JOB .. id, 'status', 'lane', 'created', 'stride', 'entry_tokens',
-    'version', 'context')
+    'version')
   if not h[1] then return nil end
   return { status = h[1], lane = h[2], created = tonumber(h[3]), stride = tonumber(h[4]),
-    entry_tokens = tonumber(h[5]), version = tonumber(h[6]), context = h[7] }
+    entry_tokens = tonumber(h[5]), version = tonumber(h[6]) }
+end
+
+local function count(status, lane)
+  redis.call('HINCRBY', COUNTS, status .. ' ' .. lane, 1)
 end
 
 -- Precondition: the job exists and is not final; otherwise nothing happens, so the first caller
 -- wins every race. Postcondition: final once, no entry and no input left, keys have their time
--- to live, everyone who waits is told.
+-- to live, everyone who waits for it or works on it is told.
+-- Returns how many entries were still open, or nil if nothing happened.
 local function finish(id, status, problem, now)
   local header = header_of(id)
-  if not header or FINAL[header.status] then return false end
+  if not header or FINAL[header.status] then return nil end
   local key = JOB .. id
   local open = redis.call('HKEYS', key .. INPUT)
-  for _, k in ipairs(open) do drop_entry(id .. ':' .. k, header.lane) end
+  for i, k in ipairs(open) do open[i] = id .. ':' .. k end
+  drop_entries(open, header.lane)
   release_tokens(header.lane, #open * header.entry_tokens)
   redis.call('DEL', key .. INPUT)
   redis.call('HSET', key, 'status', status, 'finished', int(now))
@@ -70,8 +79,9 @@ local function finish(id, status, problem, now)
   redis.call('HSET', key, 'retained', int(now + ttl))
   for _, part in ipairs({ '', OUTPUT, ECHO }) do redis.call('PEXPIRE', key .. part, ttl) end
   redis.call('ZREM', DEADLINES, id)
-  redis.call('HINCRBY', COUNTS, status .. ' ' .. header.lane, 1)
+  count(status, header.lane)
   redis.call('PUBLISH', DONE, id .. ' ' .. status .. ' ' .. header.lane .. ' ' ..
     int(now - header.created))
-  return true
+  if #open > 0 then redis.call('PUBLISH', GONE, id) end
+  return #open
 end

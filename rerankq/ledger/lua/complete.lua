@@ -13,7 +13,7 @@ if not redis.call('ZSCORE', PENDING .. header.lane, entry) then return 'gone' en
 
 redis.call('HDEL', key .. INPUT, k)
 redis.call('HSET', key .. OUTPUT, k, output)
-drop_entry(entry, header.lane)
+drop_entries({ entry }, header.lane)
 release_tokens(header.lane, header.entry_tokens)
 redis.call('HINCRBY', key, 'scored', ARGV[3])
 redis.call('HINCRBY', key, 'tokens', ARGV[4])

@@ -25,25 +25,37 @@ local function lease_entry(entry, score, lane, id, k, header)
   redis.call('HSET', OWNER, entry, worker)
   if header.status == 'queued' then
     redis.call('HSET', JOB .. id, 'status', 'running', 'started', int(now))
+    count('running', lane)
   end
+  local context = redis.call('HGET', JOB .. id, 'context')
   local input = redis.call('HGET', JOB .. id .. INPUT, k)
   local waited = int(now - header.created)
-  taken[#taken + 1] = { entry, lane, score, int(header.entry_tokens), waited, header.context, input }
+  taken[#taken + 1] = { entry, lane, score, int(header.entry_tokens), waited, context, input }
   room, bulk_room = room - header.entry_tokens, bulk_room - header.entry_tokens
 end
 
-local function take_lane(lane, count)
-  local ready = redis.call('ZRANGE', READY .. lane, 0, count - 1, 'WITHSCORES')
-  for i = 1, #ready, 2 do
-    local entry = ready[i]
-    local id, k = job_and_k(entry)
-    local header = header_of(id)
-    if not header or FINAL[header.status] then
-      drop_entry(entry, lane)
-    elseif header.version <= version then
-      -- In strict order: letting smaller entries pass would starve a large one.
-      if not fits(lane, header.entry_tokens) then return end
-      lease_entry(entry, ready[i + 1], lane, id, k, header)
+-- Up to `limit` entries of the lane. Those of a later version are another worker's: they are passed
+-- over, a few hundred of them a call.
+local function take_lane(lane, limit)
+  limit = limit + #taken
+  local passed = 0
+  while #taken < limit and passed < 500 do
+    local ready = redis.call('ZRANGE', READY .. lane, passed, passed + limit - 1, 'WITHSCORES')
+    if #ready == 0 then return end
+    for i = 1, #ready, 2 do
+      if #taken == limit then return end
+      local entry = ready[i]
+      local id, k = job_and_k(entry)
+      local header = header_of(id)
+      if not header or FINAL[header.status] then
+        drop_entries({ entry }, lane)
+      elseif header.version > version then
+        passed = passed + 1
+      else
+        -- In strict order: letting smaller entries pass would starve a large one.
+        if not fits(lane, header.entry_tokens) then return end
+        lease_entry(entry, ready[i + 1], lane, id, k, header)
+      end
     end
   end
 end
@@ -51,5 +63,5 @@ end
 if bulk_turn then take_lane('bulk', 1) end
 bulk_turn = false
 take_lane('interactive', most - #taken)
-if #taken < most then take_lane('bulk', most - #taken) end
+take_lane('bulk', most - #taken)
 return { redis.call('ZCARD', READY .. 'bulk'), unpack(taken) }

@@ -1,0 +1,55 @@
+"""Hearing at once that a job was cancelled, expired or failed, so that the rest is not scored."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from redis.exceptions import RedisError
+
+from rerankq.ledger.store import Ledger
+from worker import vital
+from worker.holdings import Holdings
+
+log = logging.getLogger(__name__)
+
+LISTEN_S = 1.0  # also how fast it notices a stop
+RECONNECT_S = 1.0
+
+
+class Withdrawals:
+    """Listens on the `GONE` channel.
+
+    What it misses while Redis is away the keeper finds when it renews the leases, so nothing
+    depends on it but how soon.
+
+    Args:
+        drop: told the entries of this worker that are gone.
+    """
+
+    def __init__(
+        self, ledger: Ledger, holdings: Holdings, *, drop: Callable[[set[str]], None]
+    ) -> None:
+        self._ledger = ledger
+        self._holdings = holdings
+        self._drop = drop
+        self._stopped = threading.Event()
+        self._thread = vital.thread("withdrawals", self._run)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                for job_id in self._ledger.gone(LISTEN_S, until=self._stopped.is_set):
+                    self._drop(self._holdings.of_job(job_id))
+            except RedisError as error:
+                log.warning("withdrawals not heard", extra={"reason": type(error).__name__})
+                self._stopped.wait(RECONNECT_S)
