@@ -60,7 +60,7 @@ class Front:
     async def _keep_house(self) -> None:
         """Give lost work back, end what is overdue (every process does, for all of them), and see
         how full Redis is."""
-        call = calls.reap(int(self.settings.lease_seconds * 1000))
+        call = calls.reap(int(self.settings.lease_seconds * 1000), self.settings.max_attempts)
         while not self._stopping:
             try:
                 reaped = await self.ledger.run(call)

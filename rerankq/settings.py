@@ -73,6 +73,12 @@ class Settings(BaseModel):
     lease_seconds: float = Field(
         15.0, ge=1.0, le=3600, description="Without a renewal for this long, work is given away."
     )
+    max_attempts: int = Field(
+        3,
+        ge=1,
+        le=100,
+        description="Losses of a shard that runs alone after which its job fails.",
+    )
     visibility_timeout: float = Field(
         60.0, ge=5, description="Seconds until an unacknowledged public task is redelivered."
     )

@@ -59,6 +59,7 @@ class LocalSystem:
         env: the environment of the children; its RERANKQ_* variables are honoured, so that with
             RERANKQ_REDIS_URL no Redis is started.
         log_to_files: into `folder/logs` instead of this process's stderr.
+        worker_module: what `python -m` starts as a worker.
     """
 
     def __init__(
@@ -69,11 +70,14 @@ class LocalSystem:
         workers: int = 1,
         env: Mapping[str, str] | None = None,
         log_to_files: bool = True,
+        worker_module: str = "worker",
     ) -> None:
         self.folder = folder.resolve()
         self._env = dict(os.environ if env is None else env)
         self._env.setdefault("RERANKQ_MODEL", DEMO_MODEL)
         self._log_to_files = log_to_files
+        self._worker_module = worker_module
+        self._stopping = False
         self.redis_url = self._env.get("RERANKQ_REDIS_URL", "")
         self.children: list[Child] = []
         if not self.redis_url:
@@ -104,8 +108,8 @@ class LocalSystem:
         self.write_state()
 
     def watch(self) -> None:
-        """Restart what dies, until interrupted."""
-        while True:
+        """Restart what dies, until interrupted or stopped."""
+        while not self._stopping:
             for child in self.children:
                 if not child.alive and time.monotonic() - child.started > RESTART_PAUSE_S:
                     code = child.process.returncode if child.process else None
@@ -116,6 +120,7 @@ class LocalSystem:
 
     def stop(self) -> None:
         """Workers hand their work back, the API ends its requests, then Redis saves."""
+        self._stopping = True
         for group in (self.children[1:], self.children[:1]):
             for child in group:
                 if child.alive and child.process:
@@ -173,7 +178,7 @@ class LocalSystem:
         port = int(given) + number - 1 if given else free_port()
         probe = f"http://127.0.0.1:{port}"
         env = self._env | {"RERANKQ_METRICS_PORT": str(port)}
-        line = [sys.executable, "-m", "worker"]
+        line = [sys.executable, "-m", self._worker_module]
         return Child(f"worker-{number}", line, env, lambda: _ok(f"{probe}/readyz"), probe)
 
     def _spawn(self, child: Child) -> None:

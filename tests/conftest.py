@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -71,14 +72,26 @@ def clean_environment(**variables: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def start_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartSystem]:
-    """Starts a system with these RERANKQ_* variables, without the prefix; stopped afterwards."""
+    """Starts a system with these RERANKQ_* variables, without the prefix; stopped afterwards.
+
+    Supervised: what dies is restarted, as Kubernetes would.
+    """
     systems: list[LocalSystem] = []
 
-    def start(*, workers: int = 1, **variables: str) -> LocalSystem:
+    def start(
+        *,
+        workers: int = 1,
+        worker_module: str = "worker",
+        supervised: bool = False,
+        **variables: str,
+    ) -> LocalSystem:
         env = clean_environment(**{f"RERANKQ_{k.upper()}": v for k, v in variables.items()})
-        system = LocalSystem(tmp_path_factory.mktemp("system"), workers=workers, env=env)
+        folder = tmp_path_factory.mktemp("system")
+        system = LocalSystem(folder, workers=workers, env=env, worker_module=worker_module)
         system.start()
         systems.append(system)
+        if supervised:
+            threading.Thread(target=system.watch, daemon=True).start()
         return system
 
     yield start

@@ -24,6 +24,9 @@ from worker.work import Batch, Item, Work
 
 log = logging.getLogger(__name__)
 
+LEAST_PATIENCE_S = 60.0  # with a batch, before the device is taken for hung
+PATIENCE = 50  # times what the batch should take, if that is longer
+
 
 class Draining(Exception):
     """This worker is going away; the work has to be done by another."""
@@ -55,6 +58,7 @@ class Coalescer:
         self.busy_s = 0.0
         self.tokens_per_s = 0.0  # learned from batches that are at least half full
         self._full_seen = False
+        self._on_device: OnDevice | None = None
 
     def start(self) -> None:
         self._former.start()
@@ -135,7 +139,20 @@ class Coalescer:
                 _hand_back(batch)
             elif batch:
                 self._observe_waits(batch)
+                self._on_device = OnDevice(batch, self._due(batch))
                 self._score(batch, formed.launch if len(batch) == len(formed.batch) else None)
+                self._on_device = None
+
+    @property
+    def on_device(self) -> OnDevice | None:
+        """What the device works on now."""
+        return self._on_device
+
+    def _due(self, batch: Batch) -> float:
+        """When even a slow device has scored it, pair by pair if need be."""
+        tokens = cost([item.pair for item in batch], self._engine.profile.layout)
+        expected = tokens / self.tokens_per_s if self.tokens_per_s else 0.0
+        return time.monotonic() + max(LEAST_PATIENCE_S, PATIENCE * expected)
 
     def _observe_waits(self, batch: Batch) -> None:
         now = time.monotonic()
@@ -196,6 +213,18 @@ class Coalescer:
             self._full_seen = True
         elif not self._full_seen:
             self.tokens_per_s = max(self.tokens_per_s, rate)
+
+
+@dataclass(frozen=True, slots=True)
+class OnDevice:
+    """A launched batch, and the monotonic time after which the device must be taken for hung."""
+
+    batch: Batch
+    due: float
+
+    @property
+    def entries(self) -> set[str]:
+        return {item.work.entry for item in self.batch if item.work.entry}
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,15 +30,25 @@ class Deliveries:
         except Exception as error:  # Redis, or a channel that kombu is just replacing
             log.warning("deliveries not renewed", extra={"reason": type(error).__name__})
 
+    def hand_back(self) -> None:
+        """Give all of them back to their queues at once, at the front, before this process dies."""
+        qos = self._qos()
+        if qos is not None:
+            with qos.channel.conn_or_acquire() as client:
+                for tag in list(qos._delivered):
+                    qos.restore_by_tag(tag, client, leftmost=True)
+
     def _renew(self) -> None:
-        task_consumer = getattr(self._consumer, "task_consumer", None)
-        if task_consumer is None:
-            return
-        qos = task_consumer.channel.qos
+        qos = self._qos()
         # A copy: the consumer's thread adds and removes meanwhile.
-        tags = list(qos._delivered)
+        tags = list(qos._delivered) if qos is not None else []
         if not tags:
             return
         with qos.channel.conn_or_acquire() as client:
             # XX: one that was acknowledged meanwhile must not come back.
             client.zadd(qos.unacked_index_key, dict.fromkeys(tags, time.time()), xx=True)
+
+    def _qos(self) -> Any:
+        """kombu's book of what it delivered to us; None before the consumer is up."""
+        task_consumer = getattr(self._consumer, "task_consumer", None)
+        return None if task_consumer is None else task_consumer.channel.qos

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable
 
 from rerankq.ledger.keys import split_entry
@@ -17,6 +18,7 @@ class Holdings:
         self._room = room
         self._tokens: dict[str, int] = {}
         self._works: dict[str, Work] = {}
+        self._since: dict[str, float] = {}  # entry that is being tokenized -> monotonic time
         self._lock = threading.Lock()
 
     def add(self, entry: str, tokens: int) -> bool:
@@ -25,12 +27,14 @@ class Holdings:
             if entry in self._tokens:
                 return False
             self._tokens[entry] = tokens
+            self._since[entry] = time.monotonic()
         self._room.take(tokens)
         return True
 
     def attach(self, entry: str, work: Work) -> None:
         """The entry is tokenized and this is its work."""
         with self._lock:
+            self._since.pop(entry, None)
             if entry in self._tokens:
                 self._works[entry] = work
 
@@ -41,11 +45,17 @@ class Holdings:
             with self._lock:
                 tokens = self._tokens.pop(entry, None)
                 work = self._works.pop(entry, None)
+                self._since.pop(entry, None)
             if tokens is not None:
                 self._room.give_back(tokens)
             if work is not None:
                 works.append(work)
         return works
+
+    def longest_tokenizing(self) -> float:
+        """Seconds for which the oldest entry without a work has been with the tokenizer."""
+        with self._lock:
+            return time.monotonic() - min(self._since.values(), default=time.monotonic())
 
     def of_job(self, job_id: str) -> set[str]:
         with self._lock:

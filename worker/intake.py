@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -11,7 +12,7 @@ from redis.exceptions import RedisError
 
 from rerankq.errors import DecodeError
 from rerankq.ledger import calls
-from rerankq.ledger.calls import Taken
+from rerankq.ledger.calls import Holder, Taken
 from rerankq.ledger.codec import JobContext, ShardInput
 from rerankq.ledger.store import Ledger
 from rerankq.schema import Problem
@@ -21,7 +22,7 @@ from worker.coalescer import Coalescer, Draining
 from worker.completion import Completion
 from worker.engine.interface import Engine, Unscorable
 from worker.holdings import Holdings
-from worker.room import Room
+from worker.room import Closed, Room
 from worker.work import Work
 
 log = logging.getLogger(__name__)
@@ -50,9 +51,7 @@ class Intake:
         completion: Completion,
         holdings: Holdings,
         room: Room,
-        *,
-        worker: str,
-        lease_ms: int,
+        holder: Holder,
     ) -> None:
         self._ledger = ledger
         self._engine = engine
@@ -60,8 +59,7 @@ class Intake:
         self._completion = completion
         self._holdings = holdings
         self._room = room
-        self._worker = worker
-        self._lease_ms = lease_ms
+        self._holder = holder
         self._turns = Turns(room.reserve)
         self._rung = threading.Event()
         self._stopping = False
@@ -100,10 +98,9 @@ class Intake:
     def _take(self) -> bool:
         """Take once; whether anything came."""
         room = self._room.free
-        bulk_waits, taken = self._ledger.run(
+        answer = self._ledger.run(
             calls.take(
-                self._worker,
-                self._lease_ms,
+                self._holder,
                 most=MOST_TAKEN,
                 room=room,
                 bulk_room=room - self._room.reserve,
@@ -111,11 +108,27 @@ class Intake:
                 idle=self._room.idle,
             )
         )
-        for item in taken:
-            self._turns.count(item.lane, item.tokens, bulk_waits)
-            if self._holdings.add(item.entry, item.tokens):
-                self._tokenizers.submit(self._tokenize, item)
-        return bool(taken)
+        for item in answer.entries:
+            self._turns.count(item.lane, item.tokens, answer.bulk_waits)
+            self._begin(item)
+        if answer.called:
+            self._run_suspect()
+        return bool(answer.entries)
+
+    def _begin(self, item: Taken) -> None:
+        if self._holdings.add(item.entry, item.tokens):
+            self._tokenizers.submit(self._tokenize, item)
+
+    def _run_suspect(self) -> None:
+        """Empty this worker and run one entry alone, from tokenizing to score.
+
+        If it takes the process with it, nothing else is lost and there is no doubt who did it.
+        """
+        with contextlib.suppress(Closed), self._room.emptied():
+            for item in self._ledger.run(calls.take_alone(self._holder)).entries:
+                log.warning("runs alone", extra={"entry": item.entry})
+                self._begin(item)
+                self._room.wait_until_empty()
 
     def _tokenize(self, item: Taken) -> None:
         try:

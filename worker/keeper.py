@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 LONGEST_TICK_S = 1.0
 TICKS_PER_LEASE = 10
+TOKENIZER_PATIENCE_S = 120.0  # with one shard; a second is usual for the largest
 RENEWALS_PER_LEASE = 3
 
 
@@ -36,16 +37,19 @@ class Keeper:
         engine: Engine,
         coalescer: Coalescer,
         holdings: Holdings,
+        info: WorkerInfo,
         *,
-        worker: str,
         lease_ms: int,
+        max_strikes: int,
     ) -> None:
         self._ledger = ledger
         self._engine = engine
         self._coalescer = coalescer
         self._holdings = holdings
-        self._worker = worker
+        self._info = info
+        self._worker = info.id
         self._lease_ms = lease_ms
+        self._reap_call = calls.reap(lease_ms, max_strikes)
         self._tick_s = min(LONGEST_TICK_S, lease_ms / 1000 / TICKS_PER_LEASE)
         self._stopped = threading.Event()
         self._renewed_at = float("-inf")
@@ -92,6 +96,7 @@ class Keeper:
     def _run(self) -> None:
         while not self._stopped.wait(self._tick_s):
             self._measure()
+            self._watch()
             # Each on its own: a Redis too full for a heartbeat still renews leases.
             for duty in (self.renew_deliveries, self._renew, self._beat, self._reap):
                 try:
@@ -101,7 +106,7 @@ class Keeper:
                     log.warning("redis refused or is away", extra=fields)
 
     def _reap(self) -> None:
-        reaped = self._ledger.run(calls.reap(self._lease_ms))
+        reaped = self._ledger.run(self._reap_call)
         metrics.REDELIVERIES.latest = reaped.reclaimed_ever
         if reaped.reclaimed or reaped.expired:
             log.info("reaped", extra=asdict(reaped))
@@ -121,24 +126,32 @@ class Keeper:
             self.after_drop()
 
     def _beat(self) -> None:
-        profile = self._engine.profile
-        now_ms = self._ledger.heartbeat(
-            WorkerInfo(
-                id=self._worker,
-                state=self.state,
-                model=profile.model,
-                revision=profile.revision,
-                template=profile.template,
-                score_space=profile.score_space,
-                instruction=profile.instruction,
-                max_length=profile.max_length,
-                dtype=profile.dtype,
-                device=profile.device,
-                attention=profile.layout,
-                tokens_per_s=self._coalescer.tokens_per_s,
-            )
-        )
+        now = {"state": self.state, "tokens_per_s": self._coalescer.tokens_per_s}
+        now_ms = self._ledger.heartbeat(self._info.model_copy(update=now))
         self._redis_ahead_ms = now_ms - time.monotonic() * 1000
+
+    def _watch(self) -> None:
+        """A device or a tokenizer that hangs: its leases would be renewed for ever."""
+        on_device = self._coalescer.on_device
+        tokenizing = self._holdings.longest_tokenizing()
+        if on_device and time.monotonic() > on_device.due:
+            log.critical("the device hangs", extra={"entries": sorted(on_device.entries)})
+            vital.die()
+        if tokenizing > TOKENIZER_PATIENCE_S:
+            log.critical("the tokenizer hangs", extra={"seconds": round(tokenizing)})
+            vital.die()
+
+    def hand_back(self) -> None:
+        """The last words of a process that dies: all but what is on the device may go on elsewhere.
+
+        What is on the device is left to its lease, so that the loss is counted against it.
+        """
+        on_device = self._coalescer.on_device
+        to_blame = on_device.entries if on_device else set()
+        innocent = [entry for entry in self._holdings.entries() if entry not in to_blame]
+        if innocent:
+            self._ledger.run(calls.release(self._worker, innocent))
+        self._ledger.forget_worker(self._worker)
 
     def _measure(self) -> None:
         now, busy = time.monotonic(), self._coalescer.busy_s

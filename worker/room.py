@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 PUBLIC_SHARE = 1 / 2  # of the capacity; the rest is the ledger's, however many tasks wait
 
@@ -30,6 +32,7 @@ class Room:
         self._tasks_share = int(PUBLIC_SHARE * capacity)
         self._held = 0
         self._held_by_tasks = 0
+        self._alone = False
         self._closed = False
         self._changed = threading.Condition()
 
@@ -51,6 +54,7 @@ class Room:
     def give_back(self, tokens: int) -> None:
         with self._changed:
             self._held -= tokens
+            self._changed.notify_all()
 
     def admit_task(self, tokens: int, *, bulk: bool) -> None:
         """Wait until a public task may come in, then count it in.
@@ -59,7 +63,9 @@ class Room:
         """
         share = self._tasks_share - (self.reserve if bulk else 0)
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._held_by_tasks < max(1, share))
+            self._changed.wait_for(
+                lambda: self._closed or (not self._alone and self._held_by_tasks < max(1, share))
+            )
             if self._closed:
                 raise Closed
             self._held_by_tasks += tokens
@@ -68,6 +74,31 @@ class Room:
         with self._changed:
             self._held_by_tasks -= tokens
             self._changed.notify_all()
+
+    @contextmanager
+    def emptied(self) -> Iterator[None]:
+        """Wait until nothing is held and let no task in meanwhile.
+
+        Raises: Closed.
+        """
+        with self._changed:
+            self._alone = True
+        try:
+            self.wait_until_empty()
+            yield
+        finally:
+            with self._changed:
+                self._alone = False
+                self._changed.notify_all()
+
+    def wait_until_empty(self) -> None:
+        """Raises: Closed."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._closed or (self._held == 0 and self._held_by_tasks == 0)
+            )
+            if self._closed:
+                raise Closed
 
     def close(self) -> None:
         """Let nobody wait any more."""

@@ -9,14 +9,16 @@ import uuid
 
 from redis.exceptions import RedisError
 
+from rerankq.ledger.calls import Holder
 from rerankq.ledger.connection import connect
+from rerankq.ledger.records import WorkerInfo
 from rerankq.ledger.store import Ledger
 from rerankq.settings import Settings
-from worker import metrics
+from worker import metrics, vital
 from worker.coalescer import Coalescer
 from worker.completion import Completion
 from worker.deliveries import Deliveries
-from worker.engine.interface import Engine
+from worker.engine.interface import Engine, Profile
 from worker.holdings import Holdings
 from worker.intake import Intake
 from worker.keeper import Keeper
@@ -46,8 +48,15 @@ class Worker:
         self.coalescer = Coalescer(
             engine, before_launch=lambda works: self._keeper.before_launch(works)
         )
+        info = _describe(self.id, profile)
         self._keeper = Keeper(
-            self._ledger, engine, self.coalescer, holdings, worker=self.id, lease_ms=lease_ms
+            self._ledger,
+            engine,
+            self.coalescer,
+            holdings,
+            info,
+            lease_ms=lease_ms,
+            max_strikes=settings.max_attempts,
         )
         self._withdrawals = Withdrawals(self._ledger, holdings, drop=self._keeper.drop)
         self._keeper.renew_deliveries = self.deliveries.renew
@@ -58,8 +67,7 @@ class Worker:
             self._completion,
             holdings,
             self.room,
-            worker=self.id,
-            lease_ms=lease_ms,
+            Holder(self.id, info.fingerprint, lease_ms),
         )
         self._completion.after = self._keeper.after_drop = self.intake.ring
         self.redis_now_ms = self._keeper.redis_now_ms
@@ -71,6 +79,8 @@ class Worker:
 
     def start(self) -> None:
         """Take work from now on."""
+        vital.at_death(self._keeper.hand_back)
+        vital.at_death(self.deliveries.hand_back)
         self._completion.start()
         self.coalescer.start()
         self._keeper.start()
@@ -99,3 +109,19 @@ class Worker:
             with contextlib.suppress(RedisError):  # silence says the same, a little later
                 self._ledger.forget_worker(self.id)
             log.info("drained", extra={"worker": self.id})
+
+
+def _describe(worker: str, profile: Profile) -> WorkerInfo:
+    return WorkerInfo(
+        id=worker,
+        state="ready",
+        model=profile.model,
+        revision=profile.revision,
+        template=profile.template,
+        score_space=profile.score_space,
+        instruction=profile.instruction,
+        max_length=profile.max_length,
+        dtype=profile.dtype,
+        device=profile.device,
+        attention=profile.layout,
+    )

@@ -86,21 +86,46 @@ def commit(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Take:
+    """The answer of `take`.
+
+    Attributes:
+        bulk_waits: bulk work is still ready.
+        called: a suspect waits, and this worker is to run it: empty itself, then `take_alone`.
+        entries: what was taken.
+    """
+
+    bulk_waits: bool
+    called: bool
+    entries: list[Taken]
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who takes: `model` says by which model, revision and dtype it scores."""
+
+    worker: str
+    model: str
+    lease_ms: int
+
+
 def take(
-    worker: str,
-    lease_ms: int,
-    *,
-    most: int,
-    room: int,
-    bulk_room: int,
-    bulk_turn: bool,
-    idle: bool,
-) -> Call[tuple[bool, list[Taken]]]:
-    """The answer: whether bulk work is still ready, and what was taken."""
+    holder: Holder, *, most: int, room: int, bulk_room: int, bulk_turn: bool, idle: bool
+) -> Call[Take]:
+    return _take(holder, most, room, bulk_room, int(bulk_turn), int(idle), 0)
+
+
+def take_alone(holder: Holder) -> Call[Take]:
+    """One suspect at most, by a worker that holds nothing."""
+    return _take(holder, 1, 0, 0, 0, 1, 1)
+
+
+def _take(holder: Holder, *how: int) -> Call[Take]:
     return Call(
         "take",
-        (worker, lease_ms, VERSION, most, room, bulk_room, int(bulk_turn), int(idle)),
-        lambda answer: (answer[0] > 0, [_taken(row) for row in answer[1:]]),
+        (holder.worker, holder.model, holder.lease_ms, VERSION, *how),
+        lambda answer: Take(answer[0] > 0, answer[1] > 0, [_taken(row) for row in answer[2:]]),
     )
 
 
@@ -145,6 +170,12 @@ def finish(job_id: str, status: JobStatus, problem: Problem | None = None) -> Ca
     return Call("finish", (job_id, status, text), bool)
 
 
+POISON = Problem(
+    title="Internal Server Error",
+    status=500,
+    code="worker_lost",
+    detail="a part of the job was lost with its worker again and again, at last while it ran alone",
+)
 EXPIRED = Problem(
     title="Expired", status=410, code="expired", detail="the job's deadline passed before its end"
 )
@@ -159,9 +190,10 @@ class Reaped:
     reclaimed_ever: int
 
 
-def reap(lease_ms: int) -> Call[Reaped]:
+def reap(lease_ms: int, max_strikes: int) -> Call[Reaped]:
+    problems = (problem.model_dump_json(exclude_none=True) for problem in (EXPIRED, POISON))
     return Call(
         "reap",
-        (lease_ms, EXPIRED.model_dump_json(exclude_none=True)),
+        (lease_ms, max_strikes, *problems),
         lambda answer: Reaped(*answer),
     )

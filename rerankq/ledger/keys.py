@@ -19,13 +19,16 @@ class Key(StrEnum):
     LEASE = "lease"  # sorted set, taken entry -> ms when the lease ends
     OWNER = "owner"  # hash, taken entry -> worker that holds it
     DEVICE = "device"  # hash, entry -> worker that put it on its device
-    TROUBLE = "trouble"  # hash, entry -> "losses losses_on_device"
+    TROUBLE = "trouble"  # hash, entry -> "losses losses_on_device strikes"
+    SUSPECTS = "suspects"  # sorted set, entry that must run alone -> fair score; ready or leased
+    SOLO = "solo"  # string, worker that empties itself to run a suspect; lives one lease
     JOB = "job:"  # + id: hash, the job's header; with a Part behind it, what belongs to the job
     IDEM = "idem:"  # + hash of owner and Idempotency-Key: hash, job id and body hash
     DEADLINES = "deadlines"  # sorted set, job id -> ms when it expires
     JOBS = "jobs:"  # + owner: sorted set, job id -> created ms; the newest JOBS_KEPT
     WORKER = "worker:"  # + id: hash, what the worker says of itself; lives WORKER_TTL_MS
     WORKERS = "workers"  # sorted set, worker id -> ms of its last heartbeat
+    MODELS = "models"  # sorted set, fingerprint of a model -> ms its workers were last heard
     TICK = "tick"  # string, ms of the last reap
     TOKENS = "tokens:"  # + lane: string, backlog in estimated tokens
     COUNTS = "counts"  # hash, "<status> <lane>" -> jobs that ever reached it
@@ -48,6 +51,8 @@ WORKER_SEEN_MS = 10_000  # a worker silent for longer does not count as ready
 TICK_STALE_MS = 5_000  # a longer gap means Redis or the host slept: nobody's lease may lapse
 JOBS_KEPT = 100_000
 MAX_ENTRIES = 2_000  # of one job; more would hold Redis for too long in one script
+SUSPECT_DEVICE_LOSSES = 2  # after one, a storm of kills made suspects of innocents (simulated)
+SUSPECT_LOSSES = 5
 REAPED_AT_ONCE = 2_000  # entries one reap may touch, for the same reason
 
 QUEUE_INTERACTIVE = "rerankq.interactive"

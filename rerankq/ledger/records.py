@@ -154,6 +154,11 @@ class WorkerInfo(BaseModel):
     attention: str
     tokens_per_s: float = 0.0
 
+    @property
+    def fingerprint(self) -> str:
+        """By what it scores; a job is scored by one of these."""
+        return f"{self.model}@{self.revision}/{self.dtype}"
+
     def encode(self) -> dict[str, str]:
         return {key: str(value) for key, value in self.model_dump().items()}
 

@@ -11,6 +11,16 @@ from rerankq.ledger.keys import Key, Part, name
 NAMES = ("commit", "take", "hold", "complete", "release", "finish", "reap")
 
 
+_NUMBERS = (
+    "JOBS_KEPT",
+    "REAPED_AT_ONCE",
+    "SUSPECT_DEVICE_LOSSES",
+    "SUSPECT_LOSSES",
+    "TICK_STALE_MS",
+    "WORKER_TTL_MS",
+)
+
+
 @cache
 def source(script: str, root: str = keys.ROOT) -> str:
     """The whole text of a script for the ledger under `root`."""
@@ -22,6 +32,5 @@ def source(script: str, root: str = keys.ROOT) -> str:
 def _prelude(root: str) -> str:
     lines = [f"local {key.name} = '{name(key, root=root)}'" for key in Key]
     lines += [f"local {part.name} = '{part}'" for part in Part]
-    numbers = ("JOBS_KEPT", "TICK_STALE_MS", "REAPED_AT_ONCE")
-    lines += [f"local {number} = {getattr(keys, number)}" for number in numbers]
+    lines += [f"local {number} = {getattr(keys, number)}" for number in _NUMBERS]
     return "\n".join(lines)

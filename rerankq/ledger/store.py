@@ -54,6 +54,8 @@ class Ledger:
         pipe.hset(name(Key.WORKER, info.id), mapping=info.encode())
         pipe.pexpire(name(Key.WORKER, info.id), keys.WORKER_TTL_MS)
         pipe.zadd(name(Key.WORKERS), {info.id: now})
+        pipe.zadd(name(Key.MODELS), {info.fingerprint: now})
+        pipe.zremrangebyscore(name(Key.MODELS), "-inf", now - keys.WORKER_TTL_MS)
         pipe.zremrangebyscore(name(Key.WORKERS), "-inf", now - keys.WORKER_TTL_MS)
         pipe.execute()
         return int(now)

@@ -2,115 +2,27 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
 import redis
 
 from rerankq.errors import LaterVersion
 from rerankq.ledger import calls, keys
-from rerankq.ledger.calls import Committed, Taken
-from rerankq.ledger.codec import VERSION, ShardInput, ShardOutput
+from rerankq.ledger.calls import Committed
+from rerankq.ledger.codec import VERSION, ShardInput
 from rerankq.ledger.connection import connect
 from rerankq.ledger.keys import Key, Part, name
-from rerankq.ledger.records import HEADER_FIELDS, JobRecord, header
-from rerankq.ledger.sharding import Cut
 from rerankq.ledger.store import Ledger
-from rerankq.schema import JobRequest, Problem
+from rerankq.schema import Problem
 from rerankq.status import ALLOWED, JobStatus, Lane
-
-LEASE_MS = 15_000
-TTL_MS = 60_000
-TOKENS = 100  # of every entry in these tests
-
-
-@dataclass
-class Bench:
-    """A ledger, the bare client beside it, and short words for what the tests do."""
-
-    redis: redis.Redis
-    ledger: Ledger
-    numbers: Iterator[int]
-
-    def stage(self, job_id: str, shards: int) -> None:
-        for k in range(shards):
-            data = ShardInput(k, ("d",)).encode()
-            self.redis.hset(name(Key.JOB, job_id + Part.INPUT), str(k), data)
-
-    def commit(
-        self,
-        job_id: str | None = None,
-        *,
-        shards: int = 1,
-        staged: int | None = None,
-        lane: Lane = Lane.INTERACTIVE,
-        stride: int = 10,
-        max_backlog: int = 1000,
-        expires_in_ms: int = 60_000,
-        idempotency: tuple[str, str] | None = None,
-        version: int = VERSION,
-    ) -> Committed:
-        job_id = job_id or f"job_{next(self.numbers):04x}"
-        self.stage(job_id, shards if staged is None else staged)
-        request = JobRequest(query="q", documents=["d"] * shards, lane=lane)
-        shape = Cut(tuple((k, k + 1) for k in range(shards)), TOKENS, stride)
-        fields = header(request, shape, model="m", owner="", request_id="r", result_ttl_ms=TTL_MS)
-        return self.ledger.run(
-            calls.commit(
-                job_id,
-                {**fields, "version": version},
-                entries=shards,
-                max_backlog=max_backlog,
-                owner="",
-                expires_in_ms=expires_in_ms,
-                idempotency=idempotency,
-            )
-        )
-
-    def take(self, worker: str = "w", **options: Any) -> list[Taken]:
-        defaults = {"most": 100, "room": 10_000, "bulk_room": 10_000, "bulk_turn": False}
-        call = calls.take(worker, LEASE_MS, **{**defaults, "idle": False, **options})
-        return self.ledger.run(call)[1]
-
-    def complete(self, entry: str) -> bool:
-        return self.ledger.run(calls.complete(entry, ShardOutput(0, (1.5,), (), 7), "m", "rev"))
-
-    def finish(self, job_id: str, status: JobStatus) -> bool:
-        return self.ledger.run(calls.finish(job_id, status))
-
-    def reap(self) -> tuple[int, int]:
-        done = self.ledger.run(calls.reap(LEASE_MS))
-        return done.reclaimed, done.expired
-
-    def lapse(self, *entries: str) -> None:
-        """As if the leases' time had passed."""
-        for entry in entries:
-            self.redis.zadd(name(Key.LEASE), {entry: 1})
-
-    def job(self, job_id: str) -> JobRecord:
-        values: Any = self.redis.hmget(name(Key.JOB, job_id), HEADER_FIELDS)
-        job = JobRecord.decode(job_id, values)
-        assert job is not None
-        return job
-
-    def assert_empty(self) -> None:
-        """Nothing of any job is open."""
-        for lane in Lane:
-            assert self.redis.zcard(name(Key.PENDING, lane)) == 0
-            assert self.redis.zcard(name(Key.READY, lane)) == 0
-            assert int(self.redis.get(name(Key.TOKENS, lane)) or 0) == 0  # type: ignore[arg-type]
-        for key in (Key.LEASE, Key.OWNER, Key.DEVICE, Key.TROUBLE, Key.DEADLINES):
-            assert not self.redis.exists(name(key)), key
-        assert not self.redis.keys(f"{keys.ROOT}job:*{Part.INPUT}")
+from tests.integration.bench import LEASE_MS, TTL_MS, Bench, holder
 
 
 @pytest.fixture
 def bench(empty_redis: redis.Redis, redis_url: str) -> Iterator[Bench]:
     with connect(redis_url) as client:
-        bench = Bench(empty_redis, Ledger(client), itertools.count())
+        bench = Bench(empty_redis, Ledger(client))
         bench.reap()  # the first one only sets the clock
         yield bench
 
@@ -222,9 +134,9 @@ def test_bulk_gets_its_turn_and_an_idle_worker_takes_anything(bench: Bench) -> N
 def test_take_says_whether_bulk_waits_and_for_how_long_it_did(bench: Bench) -> None:
     bench.commit(shards=2, lane=Lane.BULK)
     options = {"room": 150, "bulk_room": 150, "bulk_turn": False, "idle": False}
-    waits, taken = bench.ledger.run(calls.take("w", LEASE_MS, most=9, **options))  # type: ignore[arg-type]
-    assert (waits, len(taken)) == (True, 1)
-    assert 0 <= taken[0].waited_ms < 10_000
+    answer = bench.ledger.run(calls.take(holder("w"), most=9, **options))  # type: ignore[arg-type]
+    assert (answer.bulk_waits, len(answer.entries)) == (True, 1)
+    assert 0 <= answer.entries[0].waited_ms < 10_000
 
 
 def test_a_record_of_a_later_version_is_left_to_those_who_know_it(bench: Bench) -> None:
@@ -266,7 +178,7 @@ def test_a_lapsed_lease_goes_back_to_its_old_place_and_counts_as_a_loss(bench: B
     again = bench.take("v")
     assert [(t.entry, t.fair_score) for t in again] == [(t.entry, t.fair_score) for t in taken]
     trouble = bench.redis.hgetall(name(Key.TROUBLE))
-    assert trouble == {taken[0].entry.encode(): b"1 1", taken[1].entry.encode(): b"1 0"}
+    assert trouble == {taken[0].entry.encode(): b"1 1 0", taken[1].entry.encode(): b"1 0 0"}
 
 
 def test_after_a_long_sleep_nobody_s_lease_lapses(bench: Bench) -> None:

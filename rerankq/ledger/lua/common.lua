@@ -33,6 +33,7 @@ local function drop_entries(entries, lane)
     redis.call('HDEL', OWNER, unpack(slice))
     redis.call('HDEL', DEVICE, unpack(slice))
     redis.call('HDEL', TROUBLE, unpack(slice))
+    redis.call('ZREM', SUSPECTS, unpack(slice))
   end
 end
 
@@ -50,10 +51,10 @@ end
 
 local function header_of(id)
   local h = redis.call('HMGET', JOB .. id, 'status', 'lane', 'created', 'stride', 'entry_tokens',
-    'version')
+    'version', 'bound')
   if not h[1] then return nil end
   return { status = h[1], lane = h[2], created = tonumber(h[3]), stride = tonumber(h[4]),
-    entry_tokens = tonumber(h[5]), version = tonumber(h[6]) }
+    entry_tokens = tonumber(h[5]), version = tonumber(h[6]), bound = h[7] }
 end
 
 local function count(status, lane)

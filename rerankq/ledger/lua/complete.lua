@@ -9,7 +9,7 @@ local entry, output = ARGV[1], ARGV[2]
 local id, k = job_and_k(entry)
 local key, header = JOB .. id, header_of(id)
 if not header or FINAL[header.status] then return 'gone' end
-if not redis.call('ZSCORE', PENDING .. header.lane, entry) then return 'gone' end
+
 
 redis.call('HDEL', key .. INPUT, k)
 redis.call('HSET', key .. OUTPUT, k, output)
@@ -18,6 +18,12 @@ release_tokens(header.lane, header.entry_tokens)
 redis.call('HINCRBY', key, 'scored', ARGV[3])
 redis.call('HINCRBY', key, 'tokens', ARGV[4])
 redis.call('HINCRBY', key, 'truncated', ARGV[5])
-redis.call('HSET', key, 'model', ARGV[6], 'revision', ARGV[7])
+local revision = redis.call('HGET', key, 'revision')
+if not revision then
+  redis.call('HSET', key, 'model', ARGV[6], 'revision', ARGV[7])
+elseif not string.find(revision, ARGV[7], 1, true) then
+  -- Its first model's workers are all gone; whoever reads the scores is told.
+  redis.call('HSET', key, 'revision', revision .. '+' .. ARGV[7])
+end
 if redis.call('HINCRBY', key, 'left', -1) == 0 then finish(id, 'succeeded', '', now_ms()) end
 return 'stored'

@@ -1,14 +1,17 @@
 -- reap: what nobody holds any more goes back; jobs past their deadline end.
 -- Precondition: the last reap is recent. Otherwise Redis or the host slept, nobody could renew,
 -- and every lease is extended by one term instead.
--- Postcondition: lapsed entries are ready at their old place with the loss counted; jobs past their
--- deadline are expired. A call touches about 2,000 entries of either at most, so that Redis is not
+-- Postcondition: lapsed entries are ready at their old place with the loss counted; one that was
+-- lost on the device too often, or too often at all (a tokenizer can crash too), is a suspect from
+-- then on. A suspect is only ever held alone, so each further loss is a strike of its own; with
+-- `max_strikes` its job fails. Jobs past their deadline are expired. A call touches about 2,000 entries of either at most, so that Redis is not
 -- held for longer than some 30 ms; the next call goes on.
 -- API replicas and workers all call it; no lock is needed.
--- ARGV: lease ms, problem of an expired job as JSON.
+-- ARGV: lease ms, max strikes, problem of an expired job, problem of a poisonous one (JSON).
 -- Returns {reclaimed, expired, reclaimed ever}.
 go_on_when_full()
-local lease, problem = tonumber(ARGV[1]), ARGV[2]
+local lease, max_strikes, expired_problem, poison_problem =
+  tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local now = now_ms()
 local last = redis.call('GET', TICK)
 redis.call('SET', TICK, int(now))
@@ -19,10 +22,19 @@ if not last or now - tonumber(last) > TICK_STALE_MS then
   return { 0, 0, tonumber(redis.call('GET', RECLAIMED) or 0) }
 end
 
-local function count_loss(entry)
-  local losses, on_device = string.match(redis.call('HGET', TROUBLE, entry) or '0 0', '(%d+) (%d+)')
+-- The entry's strikes, this loss counted.
+local function count_loss(entry, header, k)
+  local known = redis.call('HGET', TROUBLE, entry) or '0 0 0'
+  local losses, on_device, strikes = string.match(known, '(%d+) (%d+) (%d+)')
+  losses, on_device, strikes = losses + 1, tonumber(on_device), tonumber(strikes)
   if redis.call('HEXISTS', DEVICE, entry) == 1 then on_device = on_device + 1 end
-  redis.call('HSET', TROUBLE, entry, int(losses + 1) .. ' ' .. int(on_device))
+  if redis.call('ZSCORE', SUSPECTS, entry) then
+    strikes = strikes + 1
+  elseif on_device >= SUSPECT_DEVICE_LOSSES or losses >= SUSPECT_LOSSES then
+    redis.call('ZADD', SUSPECTS, int(header.created + k * header.stride), entry)
+  end
+  redis.call('HSET', TROUBLE, entry, int(losses) .. ' ' .. int(on_device) .. ' ' .. int(strikes))
+  return strikes
 end
 
 local reclaimed = 0
@@ -30,9 +42,12 @@ for _, entry in ipairs(redis.call('ZRANGEBYSCORE', LEASE, '-inf', int(now), 'LIM
   local id, k = job_and_k(entry)
   local header = header_of(id)
   if header and not FINAL[header.status] then
-    count_loss(entry)
-    make_ready(entry, id, k, header.lane, header)
     reclaimed = reclaimed + 1
+    if count_loss(entry, header, k) < max_strikes then
+      make_ready(entry, id, k, header.lane, header)
+    else
+      finish(id, 'failed', poison_problem, now)
+    end
   else
     redis.call('ZREM', LEASE, entry)
     redis.call('HDEL', OWNER, entry)
@@ -42,7 +57,7 @@ end
 local expired, dropped = 0, 0
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', DEADLINES, '-inf', int(now), 'LIMIT', 0, 100)) do
   if dropped >= REAPED_AT_ONCE then break end
-  local open = finish(id, 'expired', problem, now)
+  local open = finish(id, 'expired', expired_problem, now)
   if open then expired, dropped = expired + 1, dropped + open end
   redis.call('ZREM', DEADLINES, id)
 end

@@ -1,16 +1,19 @@
 -- take: ready entries become this worker's.
 -- Precondition: the room was measured before; an entry is ready and its job live.
--- Postcondition: each returned entry is leased and owned by the caller, its job is running.
+-- Postcondition: each returned entry is leased and owned by the caller, its job is running and bound
+-- to the caller's model.
 -- Interactive work is taken while any room is left. Bulk work has to fit into `bulk_room`, which
 -- leaves one batch's worth to interactive work, unless it is bulk's turn or nothing is held.
--- ARGV: worker, lease ms, record version, most entries, room, bulk_room, bulk's turn (0/1),
---       nothing held (0/1).
--- Returns {bulk still ready, {entry, lane, fair score, tokens, ms since acceptance, context,
--- input}, ...}.
+-- A suspect (see reap) is only taken alone: with `alone`, by a worker that holds nothing else.
+-- ARGV: worker, model fingerprint, lease ms, record version, most entries, room, bulk_room,
+--       bulk's turn (0/1), nothing held (0/1), alone (0/1).
+-- Returns {bulk still ready, whether to come back alone (0/1), {entry, lane, fair score, tokens,
+-- ms since acceptance, context, input}, ...}.
 go_on_when_full()
-local worker, lease, version = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local most, room, bulk_room = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local bulk_turn, idle = ARGV[7] == '1', ARGV[8] == '1'
+local worker, model = ARGV[1], ARGV[2]
+local lease, version = tonumber(ARGV[3]), tonumber(ARGV[4])
+local most, room, bulk_room = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local bulk_turn, idle, alone = ARGV[8] == '1', ARGV[9] == '1', ARGV[10] == '1'
 local now, taken = now_ms(), {}
 
 local function fits(lane, tokens)
@@ -19,10 +22,19 @@ local function fits(lane, tokens)
   return tokens <= bulk_room
 end
 
+-- A job is scored by one model, for as long as any worker that has it is alive.
+local function ours(header)
+  if header.version > version then return false end
+  if not header.bound or header.bound == model then return true end
+  local seen = redis.call('ZSCORE', MODELS, header.bound)
+  return not seen or now - tonumber(seen) > WORKER_TTL_MS
+end
+
 local function lease_entry(entry, score, lane, id, k, header)
   redis.call('ZREM', READY .. lane, entry)
   redis.call('ZADD', LEASE, int(now + lease), entry)
   redis.call('HSET', OWNER, entry, worker)
+  if header.bound ~= model then redis.call('HSET', JOB .. id, 'bound', model) end
   if header.status == 'queued' then
     redis.call('HSET', JOB .. id, 'status', 'running', 'started', int(now))
     count('running', lane)
@@ -34,8 +46,8 @@ local function lease_entry(entry, score, lane, id, k, header)
   room, bulk_room = room - header.entry_tokens, bulk_room - header.entry_tokens
 end
 
--- Up to `limit` entries of the lane. Those of a later version are another worker's: they are passed
--- over, a few hundred of them a call.
+-- Up to `limit` entries of the lane. Suspects, and what another version or model has to score, are
+-- passed over, a few hundred of them a call.
 local function take_lane(lane, limit)
   limit = limit + #taken
   local passed = 0
@@ -49,7 +61,7 @@ local function take_lane(lane, limit)
       local header = header_of(id)
       if not header or FINAL[header.status] then
         drop_entries({ entry }, lane)
-      elseif header.version > version then
+      elseif not ours(header) or redis.call('ZSCORE', SUSPECTS, entry) then
         passed = passed + 1
       else
         -- In strict order: letting smaller entries pass would starve a large one.
@@ -60,8 +72,30 @@ local function take_lane(lane, limit)
   end
 end
 
+-- The first suspect that nobody holds: its entry, score, lane, id, k, header.
+local function ready_suspect()
+  for _, entry in ipairs(redis.call('ZRANGE', SUSPECTS, 0, 99)) do
+    local id, k = job_and_k(entry)
+    local header = header_of(id)
+    if header and ours(header) then
+      local score = redis.call('ZSCORE', READY .. header.lane, entry)
+      if score then return entry, score, header.lane, id, k, header end
+    end
+  end
+end
+
+if alone then
+  if redis.call('GET', SOLO) == worker then redis.call('DEL', SOLO) end
+  local entry, score, lane, id, k, header = ready_suspect()
+  if entry then lease_entry(entry, score, lane, id, k, header) end
+  return { 0, 0, unpack(taken) }
+end
+
 if bulk_turn then take_lane('bulk', 1) end
 bulk_turn = false
 take_lane('interactive', most - #taken)
 take_lane('bulk', most - #taken)
-return { redis.call('ZCARD', READY .. 'bulk'), unpack(taken) }
+-- One worker at a time empties itself for a suspect; a storm must not stop the whole fleet.
+local called = 0
+if ready_suspect() and redis.call('SET', SOLO, worker, 'NX', 'PX', int(lease)) then called = 1 end
+return { redis.call('ZCARD', READY .. 'bulk'), called, unpack(taken) }
