@@ -4,7 +4,11 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo up test check bench model clean
+SEEDS ?= 1 2 3
+JOBS ?= 2000
+KILLS ?= 30
+
+.PHONY: demo up test check chaos bench model clean
 
 demo: $(INSTALLED) ## start everything, rank a real example, stop
 	$(RUN) -m scripts.demo
@@ -17,6 +21,9 @@ test: $(INSTALLED) ## all tests, on a Redis and workers of their own
 
 check: $(INSTALLED) ## format, lint, types, import rules
 	$(RUN) -m scripts.check
+
+chaos: $(INSTALLED) ## kill, freeze and cut everything under load: SEEDS= JOBS= KILLS=
+	$(RUN) -m tests.chaos --seeds $(SEEDS) --jobs $(JOBS) --kills $(KILLS)
 
 bench: $(INSTALLED) ## the benchmarks, as ratios
 	$(RUN) -m benchmarks.pipeline

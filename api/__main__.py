@@ -10,6 +10,7 @@ import uvicorn
 
 from api.app import create_app
 from rerankq import startup
+from rerankq.errors import SettingsError
 
 LONGEST_LAST_REQUEST_S = 5
 
@@ -20,10 +21,15 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=8000)
     args = parser.parse_args()
     settings = startup.begin()
+    try:
+        app = create_app(settings)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return startup.EXIT_USAGE
     # uvicorn raises the signal that stopped it once more at its end; a clean stop exits 0.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(
-        create_app(settings),
+        app,
         host=args.host,
         port=args.port,
         log_config=None,

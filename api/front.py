@@ -32,7 +32,7 @@ class Front:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.keys = Keys(settings.api_keys)
+        self.keys = Keys(settings.api_keys, settings.api_keys_file)
         self._stopping = False
         self._redis = connect_async(settings.redis_url)
         self._celery = make_app(settings, name="rerankq-api")

@@ -116,7 +116,7 @@ class BodyLimit:
 
 
 class KeyRequired:
-    """Refuses a caller without a key before any of its body is read."""
+    """Says whose a request is; refuses one without a key before any of its body is read."""
 
     def __init__(self, app: ASGIApp, keys: Keys) -> None:
         self._app = app
@@ -126,7 +126,7 @@ class KeyRequired:
         if scope["type"] == "http" and scope["path"].startswith("/v1/"):
             given = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
             try:
-                self._keys.owner(given)
+                scope["owner"] = self._keys.owner(given)
             except Refusal as refusal:
                 await refused(refusal)(scope, receive, send)
                 return

@@ -92,7 +92,12 @@ class Settings(BaseModel):
         60.0, gt=0, le=600, description="Seconds a compatible path waits before it answers 503."
     )
     api_keys: Names = Field(
-        (), repr=False, description="Keys that may call, comma-separated; none: open to all."
+        (),
+        repr=False,
+        description="Keys that may call, `KEY` or `NAME KEY`, comma-separated; none: open to all.",
+    )
+    api_keys_file: str | None = Field(
+        None, description="File of further keys, one a line; read again when it changes."
     )
     metrics_port: int = Field(
         9090, ge=0, le=65535, description="The worker's /metrics, /livez and /readyz; 0: any free."

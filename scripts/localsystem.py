@@ -68,6 +68,7 @@ class LocalSystem:
         *,
         port: int | None = None,
         workers: int = 1,
+        apis: int = 1,
         env: Mapping[str, str] | None = None,
         log_to_files: bool = True,
         worker_module: str = "worker",
@@ -83,9 +84,10 @@ class LocalSystem:
         if not self.redis_url:
             self.children.append(self._redis())
         self._env["RERANKQ_REDIS_URL"] = self.redis_url
-        port = port or free_port()
-        self.url = f"http://127.0.0.1:{port}"
-        self.children.append(self._api(port))
+        self.urls: list[str] = []
+        for number in range(1, apis + 1):
+            self.children.append(self._api(number, (number == 1 and port) or free_port()))
+        self.url = self.urls[0]
         self.children += [self._worker(n) for n in range(1, workers + 1)]
 
     def start(self) -> None:
@@ -169,9 +171,12 @@ class LocalSystem:
         line = command(find_server(), self.folder / "redis", port)
         return Child("redis", line, dict(self._env), lambda: _answers(self.redis_url))
 
-    def _api(self, port: int) -> Child:
+    def _api(self, number: int, port: int) -> Child:
+        url = f"http://127.0.0.1:{port}"
+        self.urls.append(url)
+        name = "api" if number == 1 else f"api-{number}"
         line = [sys.executable, "-m", "api", "--port", str(port)]
-        return Child("api", line, dict(self._env), lambda: _ok(f"{self.url}/readyz"))
+        return Child(name, line, dict(self._env), lambda: _ok(f"{url}/readyz"))
 
     def _worker(self, number: int) -> Child:
         given = self._env.get("RERANKQ_METRICS_PORT")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import socket
 import threading
 import uuid
 
@@ -124,4 +126,6 @@ def _describe(worker: str, profile: Profile) -> WorkerInfo:
         dtype=profile.dtype,
         device=profile.device,
         attention=profile.layout,
+        host=socket.gethostname(),
+        pid=os.getpid(),
     )

@@ -152,6 +152,8 @@ class WorkerInfo(BaseModel):
     dtype: str
     device: str
     attention: str
+    host: str = ""
+    pid: int = 0
     tokens_per_s: float = 0.0
 
     @property

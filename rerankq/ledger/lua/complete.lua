@@ -9,7 +9,7 @@ local entry, output = ARGV[1], ARGV[2]
 local id, k = job_and_k(entry)
 local key, header = JOB .. id, header_of(id)
 if not header or FINAL[header.status] then return 'gone' end
-
+if not redis.call('ZSCORE', PENDING .. header.lane, entry) then return 'gone' end
 
 redis.call('HDEL', key .. INPUT, k)
 redis.call('HSET', key .. OUTPUT, k, output)

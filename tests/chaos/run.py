@@ -1,0 +1,106 @@
+"""One run: a system, its load, the storm, and what is left when it is over."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import redis
+
+from scripts.localsystem import LocalSystem
+from tests.chaos.load import Load, Outcome, Texts
+from tests.chaos.storm import Damage, Plan, Storm
+
+WORKERS = 3
+CLIENTS = 8
+RESULT_TTL_S = 20
+EMPTY_WITHIN_S = 120.0
+# What stays when every job is over and forgotten: who lives, counters, and the names of jobs.
+STAYING = (
+    "rerankq:counts",
+    "rerankq:idem:",
+    "rerankq:jobs:",
+    "rerankq:models",
+    "rerankq:reclaimed",
+    "rerankq:tick",
+    "rerankq:tokens:",
+    "rerankq:worker",
+)
+
+
+@dataclass
+class Report:
+    """What a run showed."""
+
+    seed: int
+    outcome: Outcome
+    damage: Damage
+    redeliveries: int
+    left: list[str]
+    backlog_tokens: int
+    api_growth_mb: float
+    seconds: float
+
+    @property
+    def clean(self) -> bool:
+        return not (self.outcome.wrong or self.left or self.backlog_tokens)
+
+
+def run(folder: Path, *, seed: int, jobs: int, plan: Plan) -> Report:
+    started = time.monotonic()
+    environment = {
+        **{key: value for key, value in os.environ.items() if not key.startswith("RERANKQ_")},
+        "RERANKQ_DTYPE": "float32",
+        "RERANKQ_LEASE_SECONDS": "5",
+        "RERANKQ_RESULT_TTL": str(RESULT_TTL_S),
+    }
+    system = LocalSystem(folder, workers=WORKERS, apis=2, env=environment)
+    system.start()
+    threading.Thread(target=system.watch, daemon=True).start()
+    try:
+        texts = Texts(seed)
+        texts.score(system.url)
+        before = _memory(system)
+        load = Load(system.urls, texts, jobs=jobs, clients=CLIENTS, seed=seed)
+        storm = Storm(system, plan, seed=seed)
+        weather = threading.Thread(target=storm.run, args=(lambda: load.finished / jobs,))
+        weather.start()
+        outcome = load.run()
+        weather.join()
+        with redis.Redis.from_url(system.redis_url) as ledger:
+            left = _left(ledger)
+            tokens = sum(
+                int(ledger.get(f"rerankq:tokens:{n}") or 0) for n in ("interactive", "bulk")
+            )  # type: ignore[arg-type]
+            redeliveries = int(ledger.get("rerankq:reclaimed") or 0)  # type: ignore[arg-type]
+        growth = _memory(system) - before
+    finally:
+        system.stop()
+    seconds = time.monotonic() - started
+    return Report(seed, outcome, storm.damage, redeliveries, left, tokens, growth, seconds)
+
+
+def _number(ledger: Any, key: str) -> int:
+    return int(ledger.get(key) or 0)
+
+
+def _left(ledger: Any) -> list[str]:
+    """Keys that should be gone and are not, once every result's time is over."""
+    deadline = time.monotonic() + EMPTY_WITHIN_S
+    while True:
+        names = sorted(key.decode() for key in ledger.scan_iter("rerankq:*", count=1000))
+        left = [name for name in names if not name.startswith(STAYING)]
+        if not left or time.monotonic() > deadline:
+            return left
+        time.sleep(0.5)
+
+
+def _memory(system: LocalSystem) -> float:
+    """Of the APIs that live, in MB; a fresh process counts as no growth."""
+    pids = [c.process.pid for c in system.children if c.name.startswith("api") and c.process]
+    return sum(psutil.Process(pid).memory_info().rss for pid in pids) / 1e6
