@@ -112,6 +112,15 @@ class LedgerMachine(RuleBasedStateMachine):
         self.lapsed -= kept
         self.marked |= kept if mark else set()
 
+    @precondition(lambda self: self.lapsed)
+    @rule()
+    def hold_late(self) -> None:
+        """A renewal that comes after the lease's end and before the reaper."""
+        entry = min(self.lapsed)
+        call = calls.hold(self.owner[entry], LEASE_MS, [entry], mark=False)
+        assert self.bench.ledger.run(call) == set()
+        self.lapsed.discard(entry)
+
     @precondition(lambda self: self.owner)
     @rule(data=st.data())
     def lose(self, data: st.DataObject) -> None:
