@@ -15,6 +15,7 @@ from api.doorbell import Doorbell
 from api.fleet import Fleet
 from api.submission import Submission
 from api.waiting import Waiter
+from api.webhooks import Webhooks
 from rerankq.celery_app import make_app
 from rerankq.ledger import calls
 from rerankq.ledger.async_store import AsyncLedger
@@ -40,12 +41,16 @@ class Front:
         self.fleet = Fleet(self.ledger)
         self.waiter = Waiter(self.ledger)
         self.doorbell = Doorbell(self._celery, settings.redis_url)
-        self.submission = Submission(settings, self.ledger, self.fleet, self.doorbell)
+        self.webhooks = Webhooks(settings, self.ledger)
+        self.submission = Submission(
+            settings, self.ledger, self.fleet, self.doorbell, webhooks=self.webhooks.enabled
+        )
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         self.doorbell.start()
-        tasks = [asyncio.create_task(self.waiter.run()), asyncio.create_task(self._keep_house())]
+        duties = (self.waiter.run(), self._keep_house(), self.webhooks.run())
+        tasks = [asyncio.create_task(duty) for duty in duties]
         try:
             yield
         finally:

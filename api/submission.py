@@ -7,7 +7,9 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
+from api.addresses import is_private_literal
 from api.doorbell import Doorbell
 from api.fleet import Fleet, slowest_rate, total_rate
 from api.problems import Refusal
@@ -47,12 +49,19 @@ class Submission:
     """Takes jobs in."""
 
     def __init__(
-        self, settings: Settings, ledger: AsyncLedger, fleet: Fleet, doorbell: Doorbell
+        self,
+        settings: Settings,
+        ledger: AsyncLedger,
+        fleet: Fleet,
+        doorbell: Doorbell,
+        *,
+        webhooks: bool,
     ) -> None:
         self._settings = settings
         self._ledger = ledger
         self._fleet = fleet
         self._doorbell = doorbell
+        self._webhooks = webhooks
         self.redis_memory = 0.0  # share of its limit, kept up to date by the front
 
     async def submit(
@@ -61,10 +70,11 @@ class Submission:
         """Make the job durable and wake the workers.
 
         Raises:
-            Refusal: 404 model, 413 count, 422 instruction or key, 429 backlog or memory, 503 upload
-                too slow.
+            Refusal: 404 model, 413 count, 422 instruction, webhook or key, 429 backlog or memory,
+                503 upload too slow.
         """
         self._check_count(len(request.documents))
+        self._check_webhook(request)
         self._check_memory()
         workers = await self._fleet.ready()
         self._check_model(request, workers)
@@ -106,6 +116,16 @@ class Submission:
             share, limit = f"{self.redis_memory:.0%}", f"{FULLEST_REDIS:.0%}"
             detail = f"the queue's Redis is {share} full; the limit is {limit}"
             raise Refusal(429, "memory_full", detail, limit=FULLEST_REDIS, retry_after=RETRY_FULL_S)
+
+    def _check_webhook(self, request: JobRequest) -> None:
+        if request.webhook_url is not None and not self._webhooks:
+            detail = "webhook_url: this service sends no webhooks; poll or wait for the job"
+            raise Refusal(422, "webhooks_disabled", detail, field="webhook_url")
+        if request.webhook_url is not None and not self._settings.webhook_allow_private:
+            host = urlsplit(request.webhook_url).hostname or ""
+            if is_private_literal(host):  # of a name it is known when it is looked up
+                detail = f"webhook_url: {host} is not a public address"
+                raise Refusal(422, "invalid_request", detail, field="webhook_url")
 
     def _check_count(self, count: int) -> None:
         limit = self._settings.max_documents

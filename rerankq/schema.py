@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypedDict
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag
 from pydantic_core import PydanticCustomError
@@ -42,6 +43,16 @@ def _not_blank(text: str) -> str:
     return text
 
 
+def _web_address(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an http or https URL")
+    if parts.username is not None or not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("must be a plain URL, without credentials or blanks")
+    _ = parts.port  # raises if it is none
+    return text
+
+
 def _json_metadata(metadata: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
     # Encoding is the check: it meets NaN and lone surrogates, which no JSON answer can carry.
     size = len(json.dumps(metadata, allow_nan=False, ensure_ascii=False).encode())
@@ -54,6 +65,7 @@ Query = Annotated[str, AfterValidator(_not_blank), _at_most(MAX_QUERY_BYTES)]
 Instruction = Annotated[str, AfterValidator(_not_blank), _at_most(MAX_INSTRUCTION_BYTES)]
 DocumentText = Annotated[str, _at_most(MAX_DOCUMENT_BYTES)]
 ModelName = Annotated[str, _at_most(512)]
+WebhookUrl = Annotated[str, AfterValidator(_web_address), _at_most(2048)]
 Metadata = Annotated[dict[str, JsonValue] | None, AfterValidator(_json_metadata)]
 
 
@@ -110,6 +122,9 @@ class JobRequest(_Strict):
         gt=0,
         le=MAX_EXPIRES_IN,
         description="Seconds until the job is given up. Default 24 h.",
+    )
+    webhook_url: WebhookUrl | None = Field(
+        None, description="Told when the job is final, by the rules of Standard Webhooks."
     )
     metadata: Metadata = Field(None, description="Returned as it came. At most 16 KiB as JSON.")
     raw_scores: bool = Field(False, description="Log-odds instead of probabilities.")

@@ -102,6 +102,15 @@ class Settings(BaseModel):
     metrics_port: int = Field(
         9090, ge=0, le=65535, description="The worker's /metrics, /livez and /readyz; 0: any free."
     )
+    webhook_secret: str | None = Field(
+        None,
+        repr=False,
+        description="Signs webhooks: `whsec_` and base64, as Standard Webhooks has it; "
+        "without it a job that wants one is refused.",
+    )
+    webhook_allow_private: bool = Field(
+        False, description="Let webhooks reach private and local addresses, too."
+    )
     trust_remote_code: bool = Field(
         False, description="Let a model run code of its own. Only for models you wrote."
     )

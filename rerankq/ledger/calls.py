@@ -170,6 +170,28 @@ def finish(job_id: str, status: JobStatus, problem: Problem | None = None) -> Ca
     return Call("finish", (job_id, status, text), bool)
 
 
+@dataclass(frozen=True, slots=True)
+class DueWebhook:
+    """A webhook to be tried now; `attempt` counts from 1."""
+
+    job_id: str
+    url: str
+    attempt: int
+
+
+def claim(lease_ms: int, most: int) -> Call[list[DueWebhook]]:
+    return Call(
+        "claim",
+        (lease_ms, most),
+        lambda answer: [DueWebhook(row[0].decode(), row[1].decode(), row[2]) for row in answer],
+    )
+
+
+def ack(job_id: str, again_in_s: float | None) -> Call[int]:
+    """Args: again_in_s: until the next try; None: there is none."""
+    return Call("ack", (job_id, -1 if again_in_s is None else int(again_in_s * 1000)), int)
+
+
 POISON = Problem(
     title="Internal Server Error",
     status=500,

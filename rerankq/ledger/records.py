@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -53,6 +54,7 @@ def header(
         "top_n": request.top_n or 0,
         "raw_scores": int(request.raw_scores),
         "metadata": json.dumps(request.metadata) if request.metadata is not None else "",
+        **({"webhook": request.webhook_url} if request.webhook_url else {}),
     }
 
 
@@ -88,6 +90,11 @@ class JobRecord:
     raw_scores: bool
     metadata: dict[str, Any] | None
     error: Problem | None
+
+    @property
+    def final_at(self) -> datetime:
+        """When it became final; when it was made, if it has not."""
+        return datetime.fromtimestamp((self.finished or self.created) / 1000, UTC)
 
     @classmethod
     def decode(cls, job_id: str, values: Sequence[bytes | None]) -> JobRecord | None:

@@ -8,7 +8,7 @@ from importlib.resources import files
 from rerankq.ledger import keys
 from rerankq.ledger.keys import Key, Part, name
 
-NAMES = ("commit", "take", "hold", "complete", "release", "finish", "reap")
+NAMES = ("commit", "take", "hold", "complete", "release", "finish", "reap", "claim", "ack")
 
 
 _NUMBERS = (

@@ -62,7 +62,12 @@ def refused(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
         ({"metadata": []}, "metadata", None),
         ({"metadata": {"x": "y" * 16_384}}, "metadata", None),
         ({"unknown": 1}, "unknown", None),
-        ({"webhook_url": "http://x"}, "webhook_url", None),
+        ({"webhook_url": "ftp://x/y"}, "webhook_url", None),
+        ({"webhook_url": "http://"}, "webhook_url", None),
+        ({"webhook_url": "http://user:word@x/"}, "webhook_url", None),
+        ({"webhook_url": "http://x:port/"}, "webhook_url", None),
+        ({"webhook_url": "http://x/ y"}, "webhook_url", None),
+        ({"webhook_url": "http://x/" + "y" * 2_048}, "webhook_url", 2_048),
     ],
     ids=lambda value: json.dumps(value)[:40] if isinstance(value, dict) else None,
 )

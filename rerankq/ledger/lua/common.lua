@@ -63,7 +63,7 @@ end
 
 -- Precondition: the job exists and is not final; otherwise nothing happens, so the first caller
 -- wins every race. Postcondition: final once, no entry and no input left, keys have their time
--- to live, everyone who waits for it or works on it is told.
+-- to live, its webhook is due, everyone who waits for it or works on it is told.
 -- Returns how many entries were still open, or nil if nothing happened.
 local function finish(id, status, problem, now)
   local header = header_of(id)
@@ -80,6 +80,7 @@ local function finish(id, status, problem, now)
   redis.call('HSET', key, 'retained', int(now + ttl))
   for _, part in ipairs({ '', OUTPUT, ECHO }) do redis.call('PEXPIRE', key .. part, ttl) end
   redis.call('ZREM', DEADLINES, id)
+  if redis.call('HEXISTS', key, 'webhook') == 1 then redis.call('ZADD', WEBHOOKS, int(now), id) end
   count(status, header.lane)
   redis.call('PUBLISH', DONE, id .. ' ' .. status .. ' ' .. header.lane .. ' ' ..
     int(now - header.created))
