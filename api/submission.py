@@ -14,13 +14,12 @@ from api.doorbell import Doorbell
 from api.fleet import Fleet, slowest_rate, total_rate
 from api.problems import Refusal
 from rerankq import logs
-from rerankq.ledger import calls
+from rerankq.ledger import calls, shards
 from rerankq.ledger.async_store import AsyncLedger
-from rerankq.ledger.codec import Echo, ShardInput
-from rerankq.ledger.keys import Part
 from rerankq.ledger.records import WorkerInfo, header, new_job_id
-from rerankq.ledger.sharding import Cut, cut
-from rerankq.schema import Document, JobRequest
+from rerankq.ledger.sharding import cut
+from rerankq.ledger.shards import Shards, texts_of
+from rerankq.schema import JobRequest
 from rerankq.settings import Settings
 from rerankq.status import Lane
 
@@ -36,13 +35,6 @@ class Submitted:
 
     job_id: str
     created: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Shards:
-    cut: Cut
-    inputs: list[bytes]
-    echoes: list[bytes]
 
 
 class Submission:
@@ -78,7 +70,7 @@ class Submission:
         self._check_memory()
         workers = await self._fleet.ready()
         self._check_model(request, workers)
-        shards = await self._shards(request, workers)
+        job_shards = await self._shards(request, workers)
         job_id = new_job_id()
         idempotency = None
         if idempotency_key is not None:
@@ -86,18 +78,18 @@ class Submission:
             idempotency = await asyncio.to_thread(_idempotency, request, owner, idempotency_key)
         committed = await self._ledger.submit(
             job_id,
-            {Part.INPUT: shards.inputs, Part.ECHO: shards.echoes},
+            job_shards,
             calls.commit(
                 job_id,
                 header(
                     request,
-                    shards.cut,
+                    job_shards.cut,
                     model=self._settings.model,
                     owner=owner,
                     request_id=logs.request_id.get(),
                     result_ttl_ms=int(self._settings.result_ttl * 1000),
                 ),
-                entries=len(shards.inputs),
+                entries=job_shards.count,
                 max_backlog=self._settings.max_backlog,
                 owner=owner,
                 expires_in_ms=int((request.expires_in or DEFAULT_EXPIRES_IN_S) * 1000),
@@ -106,7 +98,7 @@ class Submission:
         )
         if committed.outcome == "created":
             # Without a worker nobody would take the bells away; one that starts looks by itself.
-            self._doorbell.ring(min(len(shards.inputs), len(workers)))
+            self._doorbell.ring(min(job_shards.count, len(workers)))
         elif committed.outcome != "existing":
             await self._refuse(committed, request.lane, workers)
         return Submitted(committed.job_id, committed.outcome == "created")
@@ -143,10 +135,10 @@ class Submission:
             detail = f"instruction: {self._settings.model} takes no instruction"
             raise Refusal(422, "instruction_not_supported", detail, field="instruction")
 
-    async def _shards(self, request: JobRequest, workers: list[WorkerInfo]) -> _Shards:
-        texts = [d.text if isinstance(d, Document) else d for d in request.documents]
+    async def _shards(self, request: JobRequest, workers: list[WorkerInfo]) -> Shards:
+        texts = texts_of(request)
 
-        def encode() -> _Shards:
+        def encode() -> Shards:
             shape = cut(
                 request.query,
                 request.instruction,
@@ -155,7 +147,7 @@ class Submission:
                 max_length=min([self._settings.max_length, *(w.max_length for w in workers)]),
                 tokens_per_s=slowest_rate(workers),
             )
-            return _encode(request, texts, shape)
+            return shards.encode(request, texts, shape)
 
         if sum(map(len, texts)) < INLINE_BYTES:
             return encode()
@@ -196,19 +188,3 @@ def _idempotency(request: JobRequest, owner: str, key: str) -> tuple[str, str]:
         hashlib.sha256(f"{owner}\0{key}".encode()).hexdigest(),
         hashlib.sha256(body.encode()).hexdigest(),
     )
-
-
-def _encode(request: JobRequest, texts: list[str], shape: Cut) -> _Shards:
-    inputs = [ShardInput(start, tuple(texts[start:stop])).encode() for start, stop in shape.bounds]
-    ids = [d.id if isinstance(d, Document) else None for d in request.documents]
-    if not request.return_documents and not any(name is not None for name in ids):
-        return _Shards(shape, inputs, [])
-    echoes = [
-        Echo(
-            start,
-            tuple(ids[start:stop]),
-            tuple(texts[start:stop]) if request.return_documents else None,
-        ).encode()
-        for start, stop in shape.bounds
-    ]
-    return _Shards(shape, inputs, echoes)

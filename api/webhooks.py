@@ -19,7 +19,7 @@ from api.views import view
 from rerankq.errors import SettingsError
 from rerankq.ledger import calls
 from rerankq.ledger.async_store import AsyncLedger
-from rerankq.ledger.calls import DueWebhook
+from rerankq.ledger.calls import Due
 from rerankq.schema import Job
 from rerankq.settings import Settings
 
@@ -64,7 +64,7 @@ class Webhooks:
         async with self._http:
             while True:
                 try:
-                    due = await self._ledger.run(calls.claim(CLAIM_MS, AT_ONCE))
+                    due = await self._ledger.run(calls.claim("webhook", CLAIM_MS, AT_ONCE))
                     await asyncio.gather(*map(self._deliver, due))
                 except Exception as error:  # whatever it is, the next one must be tried
                     log.warning("no webhook sent", extra={"reason": type(error).__name__})
@@ -72,7 +72,7 @@ class Webhooks:
                 if len(due) < AT_ONCE:
                     await asyncio.sleep(LOOK_EVERY_S)
 
-    async def _deliver(self, due: DueWebhook) -> None:
+    async def _deliver(self, due: Due) -> None:
         record = await self._ledger.job(due.job_id)
         if record is None or self._signer is None:
             return
@@ -80,14 +80,14 @@ class Webhooks:
         event = Event(type=f"job.{job.status}", timestamp=record.final_at, data=job)
         said = await self._send(due, event.model_dump_json(), self._signer)
         again = None if said.done else _back_off(due.attempt)
-        await self._ledger.run(calls.ack(due.job_id, again))
+        await self._ledger.run(calls.ack("webhook", due.job_id, again))
         fields = {"job": due.job_id, "attempt": due.attempt, "answer": said.answer}
         if said.delivered:
             log.info("webhook delivered", extra=fields)
         else:
             log.warning("webhook not delivered", extra={**fields, "again_in_s": again})
 
-    async def _send(self, due: DueWebhook, body: str, signer: Webhook) -> _Said:
+    async def _send(self, due: Due, body: str, signer: Webhook) -> _Said:
         now, message_id = datetime.now(UTC), f"msg_{due.job_id}"
         headers = {
             "Content-Type": "application/json",
@@ -99,7 +99,7 @@ class Webhooks:
         try:
             # Over all of it: a receiver that answers a byte a second must not hold a place.
             async with asyncio.timeout(TIMEOUT_S):
-                request = self._http.build_request("POST", due.url, content=body, headers=headers)
+                request = self._http.build_request("POST", due.what, content=body, headers=headers)
                 response = await self._http.send(request, stream=True)
                 await _drain(response)
         except Forbidden as error:

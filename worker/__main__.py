@@ -47,6 +47,7 @@ def main() -> int:
     tasks.register(app, worker)
     try:
         worker.start()
+        worker.publish_results(app)
         return _consume(app, worker, settings.concurrency)
     finally:
         worker.drain()

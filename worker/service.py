@@ -9,6 +9,7 @@ import socket
 import threading
 import uuid
 
+from celery import Celery
 from redis.exceptions import RedisError
 
 from rerankq.ledger.calls import Holder
@@ -24,10 +25,13 @@ from worker.engine.interface import Engine, Profile
 from worker.holdings import Holdings
 from worker.intake import Intake
 from worker.keeper import Keeper
+from worker.outbox import Outbox
 from worker.room import Room
 from worker.withdrawals import Withdrawals
 
 log = logging.getLogger(__name__)
+
+RESULT_LOST_AFTER = 2  # visibility time-outs without an acknowledgement
 
 
 class Worker:
@@ -35,7 +39,7 @@ class Worker:
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self.id = f"worker_{uuid.uuid4().hex}"
-        self.shard_tokens = settings.shard_tokens
+        self.settings = settings
         profile = engine.profile
         lease_ms = int(settings.lease_seconds * 1000)
         # One batch's worth for interactive work, and two shards so that one is there when the
@@ -45,14 +49,14 @@ class Worker:
         self.engine = engine
         self.deliveries = Deliveries()
         self._holdings = holdings = Holdings(self.room)
-        self._ledger = Ledger(connect(settings.redis_url))
-        self._completion = Completion(self._ledger, holdings, profile, self.id)
+        self.ledger = Ledger(connect(settings.redis_url))
+        self._completion = Completion(self.ledger, holdings, profile, self.id)
         self.coalescer = Coalescer(
             engine, before_launch=lambda works: self._keeper.before_launch(works)
         )
         info = _describe(self.id, profile)
         self._keeper = Keeper(
-            self._ledger,
+            self.ledger,
             engine,
             self.coalescer,
             holdings,
@@ -60,10 +64,10 @@ class Worker:
             lease_ms=lease_ms,
             max_strikes=settings.max_attempts,
         )
-        self._withdrawals = Withdrawals(self._ledger, holdings, drop=self._keeper.drop)
+        self._withdrawals = Withdrawals(self.ledger, holdings, drop=self._keeper.drop)
         self._keeper.renew_deliveries = self.deliveries.renew
         self.intake = Intake(
-            self._ledger,
+            self.ledger,
             engine,
             self.coalescer,
             self._completion,
@@ -71,7 +75,9 @@ class Worker:
             self.room,
             Holder(self.id, info.fingerprint, lease_ms),
         )
-        self._completion.after = self._keeper.after_drop = self.intake.ring
+        self._completion.after = self._look_again
+        self._keeper.after_drop = self.intake.ring
+        self.outbox: Outbox | None = None
         self.redis_now_ms = self._keeper.redis_now_ms
         self._drained = threading.Lock()
         self.ready = False
@@ -92,6 +98,18 @@ class Worker:
         self.ready = True
         log.info("worker ready", extra={"worker": self.id, "room": self.room.capacity})
 
+    def publish_results(self, app: Celery) -> None:
+        """Publish what public tasks wait for, from now on, with this Celery app."""
+        again_ms = int(RESULT_LOST_AFTER * self.settings.visibility_timeout * 1000)
+        self.outbox = Outbox(app, self.ledger, again_ms=again_ms)
+        self.outbox.start()
+
+    def _look_again(self) -> None:
+        """Something was completed: there is room, and a job may have ended."""
+        self.intake.ring()
+        if self.outbox is not None:
+            self.outbox.ring()
+
     def drain(self) -> None:
         """Finish the batch on the device, hand everything else back, stop. Idempotent."""
         with self._drained:
@@ -108,8 +126,10 @@ class Worker:
             self._completion.stop()
             self._keeper.stop()
             self._withdrawals.stop()
+            if self.outbox is not None:
+                self.outbox.stop()
             with contextlib.suppress(RedisError):  # silence says the same, a little later
-                self._ledger.forget_worker(self.id)
+                self.ledger.forget_worker(self.id)
             log.info("drained", extra={"worker": self.id})
 
 

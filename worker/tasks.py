@@ -3,39 +3,64 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from concurrent.futures import Future
 from typing import Any
 
-from celery import Celery, Task
+from celery import Celery, Task, signals
 from celery.exceptions import Reject
 from pydantic import ValidationError
+from redis.exceptions import RedisError
 
+from rerankq.ledger import calls
 from rerankq.ledger.codec import float32
-from rerankq.ledger.keys import QUEUE_BULK, TASK_BELL, TASK_RERANK
+from rerankq.ledger.keys import HEADER_JOB, QUEUE_BULK, TASK_BELL, TASK_RERANK
 from rerankq.ledger.sharding import cut
-from rerankq.schema import MAX_TASK_DOCUMENTS, Document, JobRequest, Ranking
-from rerankq.scores import best_first, shown
+from rerankq.ledger.shards import texts_of
+from rerankq.ledgered import LedgeredTask, job_of
+from rerankq.schema import MAX_TASK_DOCUMENTS, JobRequest, Ranking
 from worker.coalescer import Draining
 from worker.engine.interface import Unscorable
 from worker.intake import BULK_PATIENCE_MS
+from worker.ranking import ranking, stored
 from worker.room import Closed
 from worker.service import Worker
 from worker.work import Work
 
+log = logging.getLogger(__name__)
 
-class WithArguments(Task):  # type: ignore[misc]
-    """Refuses a call whose arguments do not fit as any other mistake of the caller's."""
+
+class Rerank(LedgeredTask, Task):  # type: ignore[misc]
+    """The public task; from here, too, it is sent through the ledger (a chord's body, a chain)."""
+
+    worker: Worker  # set by `register`, before any task runs
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        job_id = self.request.get(HEADER_JOB)
+        if job_id is not None:
+            return stored(self.worker.ledger, job_id)
         try:
             inspect.signature(self.run).bind(*args, **kwargs)
-        except TypeError as error:
+        except TypeError as error:  # as any other mistake of the caller's
             raise ValueError(f"arguments: {error}") from None
         return super().__call__(*args, **kwargs)
+
+    def after_return(self, *_: Any) -> None:
+        """The result is stored: the message need not be published again."""
+        if self.request.get(HEADER_JOB) is not None:
+            self.acknowledge(self.request.id)
+
+    @classmethod
+    def acknowledge(cls, task_id: str) -> None:
+        try:
+            cls.worker.ledger.run(calls.ack("task", job_of(task_id)))
+        except RedisError as error:  # then it is published, and answered, once more
+            log.warning("result not acknowledged", extra={"reason": type(error).__name__})
 
 
 def register(app: Celery, worker: Worker) -> None:
     """Bind both tasks to this process's worker."""
+    Rerank.worker, Rerank.settings = worker, worker.settings
 
     @app.task(name=TASK_BELL, ignore_result=True, acks_late=False)  # type: ignore[untyped-decorator]
     def bell() -> None:
@@ -43,7 +68,7 @@ def register(app: Celery, worker: Worker) -> None:
 
     # Late acknowledgement: a worker that dies has not taken the message with it.
     @app.task(  # type: ignore[untyped-decorator]
-        base=WithArguments,
+        base=Rerank,
         name=TASK_RERANK,
         bind=True,
         acks_late=True,
@@ -67,14 +92,30 @@ def register(app: Celery, worker: Worker) -> None:
             return_documents=return_documents,
             raw_scores=raw_scores,
         )
-        texts = [d.text if isinstance(d, Document) else d for d in request.documents]
+        texts = texts_of(request)
         try:
             works = _scored(self, worker, request, texts)
         except (Draining, Closed):
             raise Reject("this worker is draining", requeue=True) from None
         except Unscorable as error:
             raise ValueError(error.problem.detail) from None
-        return _ranking(works, worker, request, texts)
+        return ranking(
+            float32([score for work in works for score in work.scores]),
+            model=worker.engine.profile.model,
+            top_n=request.top_n,
+            raw_scores=request.raw_scores,
+            texts=dict(enumerate(texts)) if request.return_documents else {},
+            total_tokens=sum(work.tokens for work in works),
+            truncated=sum(pair.truncated for work in works for pair in work.pairs),
+        )
+
+    signals.task_revoked.connect(_on_revoked, weak=False)
+
+
+def _on_revoked(sender: Task, request: Any, **_: Any) -> None:
+    # It ends without reaching its body: revoked, or past its `expires`.
+    if sender.name == TASK_RERANK:
+        Rerank.acknowledge(request.id)
 
 
 def _checked(**arguments: Any) -> JobRequest:
@@ -107,7 +148,7 @@ def _scored(task: Task, worker: Worker, request: JobRequest, texts: list[str]) -
         request.query,
         request.instruction,
         texts,
-        shard_tokens=worker.shard_tokens,
+        shard_tokens=worker.settings.shard_tokens,
         max_length=worker.engine.profile.max_length,
         tokens_per_s=worker.coalescer.tokens_per_s or None,
     )
@@ -141,24 +182,3 @@ def _scored(task: Task, worker: Worker, request: JobRequest, texts: list[str]) -
         worker.room.end_task(tokens)
         worker.intake.ring()
     return works
-
-
-def _ranking(works: list[Work], worker: Worker, request: JobRequest, texts: list[str]) -> Ranking:
-    log_odds = float32([score for work in works for score in work.scores])
-    results: list[dict[str, Any]] = []
-    for i in best_first(log_odds, request.top_n):
-        result: dict[str, Any] = {
-            "index": i,
-            "relevance_score": shown(log_odds[i], request.raw_scores),
-        }
-        if request.return_documents:
-            result["document"] = {"text": texts[i]}
-        results.append(result)
-    return {
-        "model": worker.engine.profile.model,
-        "results": results,
-        "usage": {
-            "total_tokens": sum(work.tokens for work in works),
-            "truncated": sum(pair.truncated for work in works for pair in work.pairs),
-        },
-    }

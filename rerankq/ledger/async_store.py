@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -15,11 +15,11 @@ from rerankq.ledger.calls import Call, Committed
 from rerankq.ledger.codec import Echo, ShardOutput
 from rerankq.ledger.keys import Key, Part, name
 from rerankq.ledger.records import HEADER_FIELDS, JobRecord, WorkerInfo
+from rerankq.ledger.shards import Command, Shards, staging
+from rerankq.ledger.store import raise_first
 from rerankq.status import Lane
 
 T = TypeVar("T")
-
-_STAGE_SLICE_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,37 +67,25 @@ class AsyncLedger:
     async def ping(self) -> None:
         await self._client.ping()
 
-    async def submit(
-        self, job_id: str, parts: Mapping[Part, Sequence[bytes]], commit: Call[Committed]
-    ) -> Committed:
-        """Put a job's shards down and commit it.
-
-        In slices, so that no single write holds Redis for long; the last one carries the commit, so
-        that a small job costs one round trip and one sync of Redis's disk.
-        """
-        pipe = self._client.pipeline(transaction=False)
-        size = 0
-        for part, shards in parts.items():
-            key = name(Key.JOB, job_id + part)
-            for k, shard in enumerate(shards):
-                if size >= _STAGE_SLICE_BYTES:
-                    await pipe.execute()
-                    size = 0
-                pipe.hset(key, str(k), shard)
-                # With every shard: if this process dies half-way, or Redis fills up, what it has
-                # put down must go too.
-                pipe.pexpire(key, keys.STAGED_TTL_MS)
-                size += len(shard)
+    async def submit(self, job_id: str, shards: Shards, commit: Call[Committed]) -> Committed:
+        """Put a job's shards down and commit it; a small one in a single round trip."""
+        *slices, last = staging(job_id, shards)
+        for commands in slices:
+            await self._pipeline(commands).execute()
+        pipe = self._pipeline(last)
         pipe.evalsha(self._hash(commit), 0, *commit.args)
         *staged, answer = await pipe.execute(raise_on_error=False)
-        for error in staged:
-            if isinstance(error, Exception):
-                raise error
+        raise_first(staged)
         if isinstance(answer, NoScriptError):
             return await self.run(commit)
-        if isinstance(answer, Exception):
-            raise answer
+        raise_first([answer])
         return commit.read(answer)
+
+    def _pipeline(self, commands: Iterable[Command]) -> Any:
+        pipe = self._client.pipeline(transaction=False)
+        for command in commands:
+            pipe.execute_command(*command)
+        return pipe
 
     async def job(self, job_id: str) -> JobRecord | None:
         """Raises: LaterVersion."""

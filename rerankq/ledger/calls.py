@@ -75,13 +75,14 @@ def commit(
     owner: str,
     expires_in_ms: int,
     idempotency: tuple[str, str] | None,
+    delay_ms: int = 0,
 ) -> Call[Committed]:
     """Args: idempotency: hash of the key, hash of the body."""
     key, body = idempotency or ("", "")
     pairs = [part for item in header.items() for part in item]
     return Call(
         "commit",
-        (job_id, entries, max_backlog, key, body, owner, expires_in_ms, *pairs),
+        (job_id, entries, max_backlog, key, body, owner, expires_in_ms, delay_ms, *pairs),
         lambda answer: Committed(answer[0].decode(), answer[1].decode()),
     )
 
@@ -170,26 +171,34 @@ def finish(job_id: str, status: JobStatus, problem: Problem | None = None) -> Ca
     return Call("finish", (job_id, status, text), bool)
 
 
+Outbox = Literal["webhook", "task"]
+
+
 @dataclass(frozen=True, slots=True)
-class DueWebhook:
-    """A webhook to be tried now; `attempt` counts from 1."""
+class Due:
+    """Something of an outbox that is to be sent now.
+
+    Attributes:
+        what: a webhook's URL, or a public task's envelope.
+        attempt: counted from 1.
+    """
 
     job_id: str
-    url: str
+    what: str
     attempt: int
 
 
-def claim(lease_ms: int, most: int) -> Call[list[DueWebhook]]:
+def claim(outbox: Outbox, lease_ms: int, most: int) -> Call[list[Due]]:
     return Call(
         "claim",
-        (lease_ms, most),
-        lambda answer: [DueWebhook(row[0].decode(), row[1].decode(), row[2]) for row in answer],
+        (outbox, lease_ms, most),
+        lambda answer: [Due(row[0].decode(), row[1].decode(), row[2]) for row in answer],
     )
 
 
-def ack(job_id: str, again_in_s: float | None) -> Call[int]:
+def ack(outbox: Outbox, job_id: str, again_in_s: float | None = None) -> Call[int]:
     """Args: again_in_s: until the next try; None: there is none."""
-    return Call("ack", (job_id, -1 if again_in_s is None else int(again_in_s * 1000)), int)
+    return Call("ack", (outbox, job_id, -1 if again_in_s is None else int(again_in_s * 1000)), int)
 
 
 POISON = Problem(

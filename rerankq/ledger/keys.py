@@ -24,7 +24,8 @@ class Key(StrEnum):
     SOLO = "solo"  # string, worker that empties itself to run a suspect; lives one lease
     JOB = "job:"  # + id: hash, the job's header; with a Part behind it, what belongs to the job
     IDEM = "idem:"  # + hash of owner and Idempotency-Key: hash, job id and body hash
-    WEBHOOKS = "webhooks"  # sorted set, id of a final job -> ms when its webhook is to be tried
+    OUTBOX = "outbox:"  # + webhook or task: sorted set, id of a final job -> ms of its next try
+    SCHEDULED = "scheduled"  # sorted set, id of a delayed job -> ms when its entries come to be
     DEADLINES = "deadlines"  # sorted set, job id -> ms when it expires
     JOBS = "jobs:"  # + owner: sorted set, job id -> created ms; the newest JOBS_KEPT
     WORKER = "worker:"  # + id: hash, what the worker says of itself; lives WORKER_TTL_MS
@@ -61,6 +62,7 @@ QUEUE_BULK = "rerankq.bulk"
 QUEUE_BELL = "rerankq.bell"
 
 TASK_RERANK = "rerankq.rerank"
+HEADER_JOB = "rerankq_job"  # of a public task's message: the job that has its ranking
 TASK_BELL = "rerankq.bell"
 
 

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import redis
 from redis.exceptions import NoScriptError
 
 from rerankq.ledger import keys, scripts
-from rerankq.ledger.calls import Call
-from rerankq.ledger.keys import Key, name
-from rerankq.ledger.records import WorkerInfo
+from rerankq.ledger.calls import Call, Committed
+from rerankq.ledger.codec import Echo, ShardOutput
+from rerankq.ledger.keys import Key, Part, name
+from rerankq.ledger.records import HEADER_FIELDS, JobRecord, WorkerInfo
+from rerankq.ledger.shards import Shards, staging
 
 T = TypeVar("T")
+
+
+def raise_first(answers: Iterable[object]) -> None:
+    """Raises: the first of a pipeline's answers that is an error."""
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
 
 
 class Ledger:
@@ -38,10 +47,32 @@ class Ledger:
         if any(isinstance(answer, NoScriptError) for answer in answers):
             self._load(calls)
             answers = self._send(calls)
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
+        raise_first(answers)
         return [call.read(answer) for call, answer in zip(calls, answers, strict=True)]
+
+    def submit(self, job_id: str, shards: Shards, commit: Call[Committed]) -> Committed:
+        """Put a job's shards down and commit it."""
+        for commands in staging(job_id, shards):
+            pipe = self._client.pipeline(transaction=False)
+            for command in commands:
+                pipe.execute_command(*command)
+            pipe.execute()
+        return self.run(commit)
+
+    def job(self, job_id: str) -> JobRecord | None:
+        """Raises: LaterVersion."""
+        values = self._client.hmget(name(Key.JOB, job_id), HEADER_FIELDS)
+        return JobRecord.decode(job_id, values)
+
+    def outputs(self, job_id: str) -> list[ShardOutput]:
+        """What is scored, in no order."""
+        return [
+            ShardOutput.decode(data)
+            for data in self._client.hvals(name(Key.JOB, job_id + Part.OUTPUT))
+        ]
+
+    def echoes(self, job_id: str) -> list[Echo]:
+        return [Echo.decode(data) for data in self._client.hvals(name(Key.JOB, job_id + Part.ECHO))]
 
     def heartbeat(self, info: WorkerInfo) -> int:
         """Say that this worker lives; silence removes it after `WORKER_TTL_MS`.

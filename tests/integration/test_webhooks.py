@@ -70,8 +70,8 @@ def ledger(system: LocalSystem) -> Iterator[redis.Redis]:
 
 def soon(ledger: redis.Redis) -> None:
     """As if the time until the next try had passed."""
-    for job_id in ledger.zrange("rerankq:webhooks", 0, -1):  # type: ignore[union-attr]
-        ledger.zadd("rerankq:webhooks", {job_id: 1}, xx=True)
+    for job_id in ledger.zrange("rerankq:outbox:webhook", 0, -1):  # type: ignore[union-attr]
+        ledger.zadd("rerankq:outbox:webhook", {job_id: 1}, xx=True)
 
 
 def test_a_signed_event_arrives_once(
@@ -88,7 +88,7 @@ def test_a_signed_event_arrives_once(
     assert event["data"]["metadata"] == {"n": 1}
     assert event["data"]["progress"] == {"scored": 2, "total": 2}
     assert headers["webhook-id"] == f"msg_{job.id}"
-    eventually(lambda: not ledger.exists("rerankq:webhooks"))
+    eventually(lambda: not ledger.exists("rerankq:outbox:webhook"))
     assert len(receiver.got) == 1
 
 
@@ -118,13 +118,13 @@ def test_it_is_tried_again_until_it_is_taken(
             eventually(lambda: _waits(ledger))
             soon(ledger)
     assert len({headers["webhook-id"] for headers, _ in receiver.got}) == 1
-    eventually(lambda: not ledger.exists("rerankq:webhooks"))
+    eventually(lambda: not ledger.exists("rerankq:outbox:webhook"))
 
 
 def _waits(ledger: redis.Redis) -> bool:
     """Its next try is put off by seconds, not by the lease of the try that is under way."""
     now = int(ledger.time()[0]) * 1000  # type: ignore[index]
-    due: Any = ledger.zrange("rerankq:webhooks", 0, -1, withscores=True)
+    due: Any = ledger.zrange("rerankq:outbox:webhook", 0, -1, withscores=True)
     return bool(due) and due[0][1] - now <= 30_000
 
 
@@ -135,7 +135,7 @@ def test_a_receiver_that_is_gone_is_left_alone(
     with Client(system.url) as client:
         client.submit("q", ["d"], webhook_url=receiver.url)
     eventually(lambda: receiver.got)
-    eventually(lambda: not ledger.exists("rerankq:webhooks"))
+    eventually(lambda: not ledger.exists("rerankq:outbox:webhook"))
 
 
 def test_it_outlives_the_api(start_system: StartSystem, receiver: Receiver) -> None:
@@ -160,7 +160,7 @@ def test_private_addresses_are_not_reached(start_system: StartSystem, receiver: 
     by_name = receiver.url.replace("127.0.0.1", "localhost")
     with Client(system.url) as client, redis.Redis.from_url(system.redis_url) as ledger:
         client.rerank("q", ["d"], webhook_url=by_name)
-        eventually(lambda: not ledger.exists("rerankq:webhooks"))
+        eventually(lambda: not ledger.exists("rerankq:outbox:webhook"))
     assert receiver.got == []
     assert "not public" in (system.folder / "logs" / "api.log").read_text()
 

@@ -1,17 +1,20 @@
--- claim: webhooks that are due become the caller's for one lease.
+-- claim: what is due of an outbox (webhooks, results of public tasks) becomes the caller's for one
+-- lease.
 -- Precondition: none. Postcondition: each returned one is due again when the lease ends, so that a
 -- caller that dies delays it and no more; its attempt is counted. One whose job is forgotten is gone.
--- ARGV: lease ms, most.
--- Returns {job id, url, attempt}, ...
+-- ARGV: outbox, lease ms, most.
+-- Returns {job id, what the job's header says to send, attempt}, ...
 go_on_when_full()
+local box, lease, most = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local now, claimed = now_ms(), {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', WEBHOOKS, '-inf', int(now), 'LIMIT', 0, ARGV[2])) do
-  local url = redis.call('HGET', JOB .. id, 'webhook')
-  if url then
-    redis.call('ZADD', WEBHOOKS, int(now + tonumber(ARGV[1])), id)
-    claimed[#claimed + 1] = { id, url, redis.call('HINCRBY', JOB .. id, 'webhook_attempts', 1) }
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', OUTBOX .. box, '-inf', int(now), 'LIMIT', 0, most)) do
+  local what = redis.call('HGET', JOB .. id, box)
+  if what then
+    redis.call('ZADD', OUTBOX .. box, int(now + lease), id)
+    local attempt = redis.call('HINCRBY', JOB .. id, box .. '_attempts', 1)
+    claimed[#claimed + 1] = { id, what, attempt }
   else
-    redis.call('ZREM', WEBHOOKS, id)
+    redis.call('ZREM', OUTBOX .. box, id)
   end
 end
 return claimed

@@ -1,12 +1,15 @@
 -- commit: staged inputs become a job.
 -- Precondition: the inputs are staged, the lane's backlog has room, the idempotency key is free.
 -- Postcondition: the job and its entries exist and the inputs no longer expire; or nothing changed.
+-- With a delay its entries come into being when that has passed (see reap): until then it must not
+-- make an autoscaler start anything.
 -- A replay answers `existing`. Checked in here, so that API replicas cannot race one another.
--- ARGV: id, n, max_backlog, idem key ('' for none), body hash, owner, deadline_in ms,
+-- ARGV: id, n, max_backlog, idem key ('' for none), body hash, owner, deadline_in ms, delay ms,
 --       then field, value, ... of the header.
 -- Returns {created | existing | conflict | full | unstaged, job id or open entries}.
 local id, n, max_backlog = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local idem, body, owner, deadline_in = ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7])
+local delay = tonumber(ARGV[8])
 local key, now = JOB .. id, now_ms()
 
 if redis.call('EXISTS', key) == 1 then return { 'existing', id } end
@@ -19,7 +22,7 @@ if idem ~= '' then
 end
 
 local header = {}
-for i = 8, #ARGV, 2 do header[ARGV[i]] = ARGV[i + 1] end
+for i = 9, #ARGV, 2 do header[ARGV[i]] = ARGV[i + 1] end
 local lane = header.lane
 local open = redis.call('ZCARD', PENDING .. lane)
 -- A single job larger than the limit is let in when it is alone: otherwise it could never run.
@@ -30,18 +33,16 @@ end
 if redis.call('HLEN', key .. INPUT) ~= n then return { 'unstaged', id } end
 
 -- First the write that a full Redis refuses, so that nothing is left half done.
-redis.call('HSET', key, unpack(ARGV, 8))
+redis.call('HSET', key, unpack(ARGV, 9))
 redis.call('HSET', key, 'status', 'queued', 'left', n, 'created', int(now), 'scored', 0,
   'deadline', int(now + deadline_in))
 redis.call('PERSIST', key .. INPUT)
 redis.call('PERSIST', key .. ECHO)
-local stride = tonumber(header.stride)
-for k = 0, n - 1 do
-  local entry = id .. ':' .. k
-  redis.call('ZADD', PENDING .. lane, int(now), entry)
-  redis.call('ZADD', READY .. lane, int(now + k * stride), entry)
+if delay > 0 then
+  redis.call('ZADD', SCHEDULED, int(now + delay), id)
+else
+  open_entries(id, lane, n, tonumber(header.stride), tonumber(header.entry_tokens), now)
 end
-redis.call('INCRBY', TOKENS .. lane, int(n * tonumber(header.entry_tokens)))
 redis.call('ZADD', DEADLINES, int(now + deadline_in), id)
 redis.call('ZADD', JOBS .. owner, int(now), id)
 redis.call('ZREMRANGEBYRANK', JOBS .. owner, 0, -(JOBS_KEPT + 1))

@@ -61,9 +61,19 @@ local function count(status, lane)
   redis.call('HINCRBY', COUNTS, status .. ' ' .. lane, 1)
 end
 
+-- The job's entries, all of them, are there to be taken from now on.
+local function open_entries(id, lane, n, stride, entry_tokens, now)
+  for k = 0, n - 1 do
+    local entry = id .. ':' .. k
+    redis.call('ZADD', PENDING .. lane, int(now), entry)
+    redis.call('ZADD', READY .. lane, int(now + k * stride), entry)
+  end
+  redis.call('INCRBY', TOKENS .. lane, int(n * entry_tokens))
+end
+
 -- Precondition: the job exists and is not final; otherwise nothing happens, so the first caller
 -- wins every race. Postcondition: final once, no entry and no input left, keys have their time
--- to live, its webhook is due, everyone who waits for it or works on it is told.
+-- to live, its webhook and its public task's result are due, everyone who waits for it or works on it is told.
 -- Returns how many entries were still open, or nil if nothing happened.
 local function finish(id, status, problem, now)
   local header = header_of(id)
@@ -71,8 +81,10 @@ local function finish(id, status, problem, now)
   local key = JOB .. id
   local open = redis.call('HKEYS', key .. INPUT)
   for i, k in ipairs(open) do open[i] = id .. ':' .. k end
-  drop_entries(open, header.lane)
-  release_tokens(header.lane, #open * header.entry_tokens)
+  if redis.call('ZREM', SCHEDULED, id) == 0 then
+    drop_entries(open, header.lane)
+    release_tokens(header.lane, #open * header.entry_tokens)
+  end
   redis.call('DEL', key .. INPUT)
   redis.call('HSET', key, 'status', status, 'finished', int(now))
   if problem ~= '' then redis.call('HSET', key, 'error', problem) end
@@ -80,7 +92,9 @@ local function finish(id, status, problem, now)
   redis.call('HSET', key, 'retained', int(now + ttl))
   for _, part in ipairs({ '', OUTPUT, ECHO }) do redis.call('PEXPIRE', key .. part, ttl) end
   redis.call('ZREM', DEADLINES, id)
-  if redis.call('HEXISTS', key, 'webhook') == 1 then redis.call('ZADD', WEBHOOKS, int(now), id) end
+  for _, box in ipairs({ 'webhook', 'task' }) do
+    if redis.call('HEXISTS', key, box) == 1 then redis.call('ZADD', OUTBOX .. box, int(now), id) end
+  end
   count(status, header.lane)
   redis.call('PUBLISH', DONE, id .. ' ' .. status .. ' ' .. header.lane .. ' ' ..
     int(now - header.created))

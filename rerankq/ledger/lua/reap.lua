@@ -4,7 +4,7 @@
 -- Postcondition: lapsed entries are ready at their old place with the loss counted; one that was
 -- lost on the device too often, or too often at all (a tokenizer can crash too), is a suspect from
 -- then on. A suspect is only ever held alone, so each further loss is a strike of its own; with
--- `max_strikes` its job fails. Jobs past their deadline are expired. A call touches about 2,000 entries of either at most, so that Redis is not
+-- `max_strikes` its job fails. Jobs past their deadline are expired, delayed ones whose time has come can be taken. A call touches about 2,000 entries of either at most, so that Redis is not
 -- held for longer than some 30 ms; the next call goes on.
 -- API replicas and workers all call it; no lock is needed.
 -- ARGV: lease ms, max strikes, problem of an expired job, problem of a poisonous one (JSON).
@@ -60,5 +60,16 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', DEADLINES, '-inf', int(now), 'LI
   local open = finish(id, 'expired', expired_problem, now)
   if open then expired, dropped = expired + 1, dropped + open end
   redis.call('ZREM', DEADLINES, id)
+end
+local due = redis.call('ZRANGEBYSCORE', SCHEDULED, '-inf', int(now), 'LIMIT', 0, 20)
+for _, id in ipairs(due) do
+  redis.call('ZREM', SCHEDULED, id)
+  local header = header_of(id)
+  if header and not FINAL[header.status] then
+    -- Its place is that of a job which came just now.
+    redis.call('HSET', JOB .. id, 'created', int(now))
+    local n = redis.call('HLEN', JOB .. id .. INPUT)
+    open_entries(id, header.lane, n, header.stride, header.entry_tokens, now)
+  end
 end
 return { reclaimed, expired, redis.call('INCRBY', RECLAIMED, reclaimed) }
