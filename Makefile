@@ -8,7 +8,7 @@ SEEDS ?= 1 2 3
 JOBS ?= 2000
 KILLS ?= 30
 
-.PHONY: demo up test check chaos bench model clean
+.PHONY: demo up test check chaos bench wheel model clean
 
 demo: $(INSTALLED) ## start everything, rank a real example, stop
 	$(RUN) -m scripts.demo
@@ -27,6 +27,9 @@ chaos: $(INSTALLED) ## kill, freeze and cut everything under load: SEEDS= JOBS= 
 
 bench: $(INSTALLED) ## the benchmarks, as ratios
 	$(RUN) -m benchmarks.pipeline
+
+wheel: $(INSTALLED) ## dist/rerankq-*.whl, the light client
+	$(RUN) -m build --wheel
 
 model: $(INSTALLED) ## train the demo model anew
 	$(RUN) -m scripts.train_demo_model --output models/demo

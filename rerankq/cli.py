@@ -1,31 +1,40 @@
-"""The command line: submit, status, cancel, queue.
-
-Exit codes: 0 done, 1 the job failed or was refused, 2 wrong usage, 3 the service is out of reach.
-"""
+"""The command line: submit, status, cancel, queue."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import BaseModel
 
+import rerankq
 from rerankq.client import Client
 from rerankq.errors import ConnectionFailed, RerankqError
 from rerankq.schema import Document, Job, QueueView
 from rerankq.status import JobStatus, Lane
 
 RETRY_FOR_S = 5.0  # a person waits
-DONE, FAILED, USAGE, OUT_OF_REACH = 0, 1, 2, 3
+DONE, FAILED, USAGE, OUT_OF_REACH, INTERRUPTED = 0, 1, 2, 3, 130
+EXIT_CODES = """\
+exit codes: 0 done; 1 the job failed or was refused; 2 wrong usage; 3 the service is out of reach"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         with Client(args.url, retry_for=RETRY_FOR_S) as client:
-            return int(args.run(client, args))
+            code = int(args.run(client, args))
+            sys.stdout.flush()
+            return code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has had enough; Python would complain of it once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
     except ConnectionFailed as error:
         return _complain(error, OUT_OF_REACH)
     except (OSError, UnicodeDecodeError) as error:
@@ -40,17 +49,22 @@ def _complain(error: Exception, code: int) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="rerankq", description="Rank documents for a query.")
-    parser.add_argument("--url", help="of the service (RERANKQ_URL)")
+    parser = argparse.ArgumentParser(
+        prog="rerankq", description="Rank documents for a query.", epilog=EXIT_CODES
+    )
+    parser.add_argument("--version", action="version", version=f"rerankq {rerankq.__version__}")
     form = argparse.ArgumentParser(add_help=False)
     form.add_argument("--json", action="store_true", help="one JSON object, for machines")
+    form.add_argument("--url", help="of the service (default: RERANKQ_URL)")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
     submit = verbs.add_parser("submit", help="hand a job over", parents=[form])
     submit.add_argument("query")
-    submit.add_argument("files", nargs="+", help="a document each; -: a document a line from stdin")
+    submit.add_argument(
+        "files", nargs="+", help="a document each; -: one from each line of stdin that is not blank"
+    )
     submit.add_argument("--wait", action="store_true", help="until it is final; print the ranking")
-    submit.add_argument("--lane", choices=list(Lane), default=Lane.INTERACTIVE)
+    submit.add_argument("--lane", choices=[*map(str, Lane)], default="interactive")
     submit.add_argument("--instruction")
     submit.add_argument("--top-n", type=int)
     submit.set_defaults(run=_submit)
@@ -75,14 +89,18 @@ def _submit(client: Client, args: argparse.Namespace) -> int:
         top_n=args.top_n,
     )
     if args.wait:
-        job = client.wait(job.id)
+        try:
+            job = client.wait(job.id)
+        except KeyboardInterrupt:
+            print(f"{job.id} goes on: rerankq status {job.id}", file=sys.stderr)
+            raise
     _print(job, args.json, _job_text(job))
     return _code(job)
 
 
 def _documents(name: str) -> list[str | Document]:
     if name == "-":
-        return [line.rstrip("\n") for line in sys.stdin]
+        return [line.rstrip("\n") for line in sys.stdin if line.strip()]
     return [Document(text=Path(name).read_text(encoding="utf-8"), id=name)]
 
 

@@ -13,7 +13,7 @@ from rerankq.errors import ConnectionFailed, JobFailed, JobNotFinished
 from rerankq.requests import Requests
 from rerankq.schema import Document, Job, JobList, QueueView, Result
 from rerankq.status import JobStatus
-from rerankq.transport import Outcome, Send, attempts, check
+from rerankq.transport import Outcome, Send, attempts, check, parsed
 
 LONG_POLL_S = 30.0
 RETRY_FOR_S = 30.0
@@ -64,11 +64,11 @@ class Client:
             options: further fields of `JobRequest` (instruction, top_n, lane, ...).
         """
         request = self._calls.submit(query, documents, idempotency_key, options)
-        return Job.model_validate_json(self._send(request).content)
+        return parsed(Job, self._send(request))
 
     def get(self, job_id: str, *, wait: float = 0, partial: bool = False) -> Job:
         """The job now, or after `wait` seconds (at most 60), or once it is final."""
-        return Job.model_validate_json(self._send(self._calls.get(job_id, wait, partial)).content)
+        return parsed(Job, self._send(self._calls.get(job_id, wait, partial)))
 
     def wait(self, job_id: str, timeout: float | None = None) -> Job:
         """The final job.
@@ -103,7 +103,7 @@ class Client:
 
     def cancel(self, job_id: str) -> Job:
         """Withdraw a job; one that is final stays as it is."""
-        return Job.model_validate_json(self._send(self._calls.cancel(job_id)).content)
+        return parsed(Job, self._send(self._calls.cancel(job_id)))
 
     def results(self, job_id: str) -> Iterator[Result]:
         """The ranking of a finished job, streamed, best first."""
@@ -122,7 +122,7 @@ class Client:
         cursor: str | None = None
         while True:
             response = self._send(self._calls.jobs(status, cursor))
-            page = JobList.model_validate_json(response.content)
+            page = parsed(JobList, response)
             yield from page.data
             cursor = page.next_cursor
             if cursor is None:
@@ -130,7 +130,7 @@ class Client:
 
     def queue(self) -> QueueView:
         """How much waits, how much is in flight, how many workers there are."""
-        return QueueView.model_validate_json(self._send(self._calls.queue()).content)
+        return parsed(QueueView, self._send(self._calls.queue()))
 
     def close(self) -> None:
         self._http.close()
@@ -186,12 +186,12 @@ class AsyncClient:
     ) -> Job:
         """See `Client.submit`."""
         request = self._calls.submit(query, documents, idempotency_key, options)
-        return Job.model_validate_json((await self._send(request)).content)
+        return parsed(Job, await self._send(request))
 
     async def get(self, job_id: str, *, wait: float = 0, partial: bool = False) -> Job:
         """See `Client.get`."""
         response = await self._send(self._calls.get(job_id, wait, partial))
-        return Job.model_validate_json(response.content)
+        return parsed(Job, response)
 
     async def wait(self, job_id: str, timeout: float | None = None) -> Job:  # noqa: ASYNC109
         """See `Client.wait`."""
@@ -219,7 +219,7 @@ class AsyncClient:
     async def cancel(self, job_id: str) -> Job:
         """See `Client.cancel`."""
         response = await self._send(self._calls.cancel(job_id))
-        return Job.model_validate_json(response.content)
+        return parsed(Job, response)
 
     async def results(self, job_id: str) -> AsyncIterator[Result]:
         """See `Client.results`."""
@@ -237,7 +237,7 @@ class AsyncClient:
         cursor: str | None = None
         while True:
             response = await self._send(self._calls.jobs(status, cursor))
-            page = JobList.model_validate_json(response.content)
+            page = parsed(JobList, response)
             for job in page.data:
                 yield job
             cursor = page.next_cursor
@@ -246,7 +246,7 @@ class AsyncClient:
 
     async def queue(self) -> QueueView:
         """See `Client.queue`."""
-        return QueueView.model_validate_json((await self._send(self._calls.queue())).content)
+        return parsed(QueueView, await self._send(self._calls.queue()))
 
     async def aclose(self) -> None:
         await self._http.aclose()

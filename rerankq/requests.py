@@ -7,6 +7,7 @@ import os
 import uuid
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -48,13 +49,13 @@ class Requests:
             params["wait"] = f"{wait:.3f}"
         if partial:
             params["partial"] = "true"
-        return self._request("GET", f"/v1/jobs/{job_id}", params=params, read_s=wait + 10)
+        return self._request("GET", f"/v1/jobs/{_segment(job_id)}", params=params, read_s=wait + 10)
 
     def cancel(self, job_id: str) -> httpx.Request:
-        return self._request("DELETE", f"/v1/jobs/{job_id}")
+        return self._request("DELETE", f"/v1/jobs/{_segment(job_id)}")
 
     def results(self, job_id: str) -> httpx.Request:
-        return self._request("GET", f"/v1/jobs/{job_id}/results")
+        return self._request("GET", f"/v1/jobs/{_segment(job_id)}/results")
 
     def jobs(self, status: JobStatus | None, cursor: str | None) -> httpx.Request:
         params = {"status": status, "cursor": cursor, "limit": "100"}
@@ -84,3 +85,8 @@ class Requests:
             headers={**self.headers, **json_type, **(headers or {})},
             extensions={"timeout": {"connect": 5.0, "read": read_s, "write": 60.0, "pool": 5.0}},
         )
+
+
+def _segment(text: str) -> str:
+    """One segment of a path, whatever is in it: `..` would lead to another resource."""
+    return quote(text, safe="").replace(".", "%2E") or "%20"

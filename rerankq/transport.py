@@ -11,12 +11,15 @@ import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from typing import TypeVar
 
 import httpx
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from rerankq import errors
 from rerankq.schema import Problem
+
+M = TypeVar("M", bound=BaseModel)
 
 RETRIED_STATUS = frozenset({429, 502, 503, 504})
 FIRST_PAUSE_S = 0.25
@@ -90,6 +93,18 @@ def retry_after(response: httpx.Response | None) -> float | None:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     except ValueError:
         return None
+
+
+def parsed(model: type[M], response: httpx.Response) -> M:
+    """The answer's body.
+
+    Raises:
+        ConnectionFailed: it is not this service's; something else answers at that URL.
+    """
+    try:
+        return model.model_validate_json(response.content)
+    except ValidationError:
+        raise errors.ConnectionFailed(f"no rerankq service answers at {response.url}") from None
 
 
 def check(response: httpx.Response) -> httpx.Response:

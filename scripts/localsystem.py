@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import redis
 
@@ -22,7 +23,7 @@ from scripts.redis_server import command, find_server, free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO_MODEL = "models/demo"
-STARTED_WITHIN_S = 120.0
+STARTED_WITHIN_S = 60.0  # Redis and the APIs; a worker may have gigabytes to download first
 STOPPED_WITHIN_S = 15.0
 CLAIMED_WITHIN_S = 3.0  # one that was just killed may still be ending
 TICK_S = 0.2
@@ -43,6 +44,7 @@ class Child:
     env: dict[str, str]
     ready: Callable[[], bool]
     probe: str | None = None
+    patience_s: float = STARTED_WITHIN_S
     process: subprocess.Popen[bytes] | None = None
     started: float = field(default=0.0)
 
@@ -79,6 +81,7 @@ class LocalSystem:
         self._log_to_files = log_to_files
         self._worker_module = worker_module
         self._stopping = False
+        self._claim: IO[str] | None = None
         self.redis_url = self._env.get("RERANKQ_REDIS_URL", "")
         self.children: list[Child] = []
         if not self.redis_url:
@@ -130,8 +133,9 @@ class LocalSystem:
             deadline = time.monotonic() + STOPPED_WITHIN_S
             for child in group:
                 self._reap(child, deadline)
-        (self.folder / "state.json").unlink(missing_ok=True)
-        self._claim.close()
+        if self._claim is not None:  # or it is another system's
+            (self.folder / "state.json").unlink(missing_ok=True)
+            self._claim.close()
 
     def _claim_folder(self) -> None:
         """Two servers on one append-only file would destroy it.
@@ -139,15 +143,16 @@ class LocalSystem:
         Redis inherits the lock, so that it is held for as long as one writes here, even if this
         process is killed outright.
         """
-        self._claim = (self.folder / "lock").open("w")
+        lock = (self.folder / "lock").open("w")
         deadline = time.monotonic() + CLAIMED_WITHIN_S
         while True:
             try:
-                fcntl.flock(self._claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._claim = lock
                 return
             except OSError:
                 if time.monotonic() > deadline:
-                    self._claim.close()
+                    lock.close()
                     raise StartFailed(f"another system runs in {self.folder}") from None
             time.sleep(TICK_S)
 
@@ -184,7 +189,8 @@ class LocalSystem:
         probe = f"http://127.0.0.1:{port}"
         env = self._env | {"RERANKQ_METRICS_PORT": str(port)}
         line = [sys.executable, "-m", self._worker_module]
-        return Child(f"worker-{number}", line, env, lambda: _ok(f"{probe}/readyz"), probe)
+        ready = lambda: _ok(f"{probe}/readyz")  # noqa: E731
+        return Child(f"worker-{number}", line, env, ready, probe, patience_s=float("inf"))
 
     def _spawn(self, child: Child) -> None:
         log = None
@@ -202,17 +208,17 @@ class LocalSystem:
             # A Ctrl-C is for this process alone: it stops the others in order.
             process_group=0,
             preexec_fn=_die_with_parent,
-            pass_fds=(self._claim.fileno(),) if child.name == "redis" else (),
+            pass_fds=(self._claim.fileno(),) if self._claim and child.name == "redis" else (),
         )
         child.started = time.monotonic()
         if log:
             log.close()
 
     def _await(self, child: Child) -> None:
-        deadline = time.monotonic() + STARTED_WITHIN_S
+        deadline = time.monotonic() + child.patience_s
         while not child.ready():
             if not child.alive or time.monotonic() > deadline:
-                why = "ended" if not child.alive else f"is not ready after {STARTED_WITHIN_S:g} s"
+                why = "ended" if not child.alive else f"is not ready after {child.patience_s:g} s"
                 raise StartFailed(f"{child.name} {why}{self._last_words(child)}")
             time.sleep(0.05)
 

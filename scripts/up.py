@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from scripts.localsystem import LocalSystem, StartFailed
-from scripts.redis_server import NoRedis, free_port
+from scripts.redis_server import NoRedis
 
 DEFAULT_PORT = 8000
 
@@ -55,9 +55,17 @@ def _number(env: dict[str, str], name: str) -> int | None:
 def _port(given: int | None) -> int:
     if given:
         return given
+    return next(port for port in range(DEFAULT_PORT, DEFAULT_PORT + 1000) if _is_free(port))
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        taken = probe.connect_ex(("127.0.0.1", DEFAULT_PORT)) == 0
-    return free_port() if taken else DEFAULT_PORT
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 if __name__ == "__main__":

