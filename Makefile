@@ -8,7 +8,7 @@ SEEDS ?= 1 2 3
 JOBS ?= 2000
 KILLS ?= 30
 
-.PHONY: demo up test check chaos bench wheel model clean
+.PHONY: demo up test check chaos audit bench wheel model clean
 
 demo: $(INSTALLED) ## start everything, rank a real example, stop
 	$(RUN) -m scripts.demo
@@ -28,6 +28,9 @@ chaos: $(INSTALLED) ## kill, freeze and cut everything under load: SEEDS= JOBS= 
 bench: $(INSTALLED) ## the benchmarks, as ratios
 	$(RUN) -m benchmarks.pipeline
 
+audit: $(VENV)/.audit ## known vulnerabilities of every pinned package; needs PyPI's own service
+	$(RUN) -m pip_audit --strict --disable-pip --no-deps --requirement constraints.txt
+
 wheel: $(INSTALLED) ## dist/rerankq-*.whl, the light client
 	$(RUN) -m build --wheel
 
@@ -36,6 +39,10 @@ model: $(INSTALLED) ## train the demo model anew
 
 clean:
 	rm -rf .venv .run dist build
+
+$(VENV)/.audit: $(INSTALLED)
+	$(RUN) -m pip install --quiet --constraint constraints.txt --group audit
+	touch $@
 
 $(INSTALLED): pyproject.toml constraints.txt scripts/install.py
 	$(PYTHON) scripts/install.py $(VENV)

@@ -5,7 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+import pytest
 
 from scripts.localsystem import LocalSystem
 from tests.conftest import clean_environment
@@ -60,3 +65,32 @@ def test_exit_codes(demo_system: LocalSystem) -> None:
     assert rerankq(None, "queue")[0] == 3
     long = "word " * 12_000
     assert rerankq(demo_system, "submit", long, "-", "--wait", stdin="d\n")[0] == 1
+
+
+@pytest.mark.parametrize("job_id", ["../queue", "a/b", "..", "?x", "#", " "])
+def test_an_id_is_one_segment_of_the_path(job_id: str, demo_system: LocalSystem) -> None:
+    """Whatever is in it, it leads to no other resource."""
+    code, out, said = rerankq(demo_system, "status", job_id)
+    assert (code, out) == (1, "")
+    assert "not_found" in said
+
+
+def test_something_else_at_the_url_is_out_of_reach(tmp_path: Path) -> None:
+    (tmp_path / "v1").mkdir()
+    (tmp_path / "v1" / "queue").write_text("<html>welcome</html>")
+    handler = partial(SimpleHTTPRequestHandler, directory=tmp_path)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        code, _, said = rerankq(None, "queue", "--url", f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+    assert code == 3
+    assert "no rerankq service answers" in said
+
+
+def test_a_reader_that_has_had_enough_is_no_error(demo_system: LocalSystem) -> None:
+    main = "import sys; from rerankq.cli import main; sys.exit(main())"
+    command = f"{sys.executable} -c '{main}' queue --json --url {demo_system.url} | true"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, timeout=30
+    )
+    assert (done.returncode, done.stderr) == (0, "")
