@@ -12,7 +12,7 @@ from tests.chaos.run import Report, run
 from tests.chaos.storm import Plan
 
 HEAD = (
-    "seed   jobs  worst score  kills  leases hit  redis kills  freezes  resets  api kills  "
+    "seed   jobs  tasks  worst score  kills  leases hit  redis kills  freezes  resets  api kills  "
     "redeliveries  recovery median/slowest  slowest job  left  seconds"
 )
 
@@ -40,7 +40,7 @@ def line(report: Report) -> str:
     recoveries = damage.recoveries_s or [0.0]
     recovery = f"{statistics.median(recoveries):.1f} s / {max(recoveries):.1f} s"
     return (
-        f"{report.seed:4} {outcome.succeeded:6} {outcome.worst_score:12.1e} "
+        f"{report.seed:4} {outcome.succeeded:6} {outcome.tasks:6} {outcome.worst_score:12.1e} "
         f"{damage.worker_kills:6} {damage.leases_hit:11} {damage.redis_kills:12} "
         f"{damage.freezes:8} {damage.resets:7} {damage.api_kills:10} {report.redeliveries:13} "
         f"{recovery:>24} {outcome.slowest_s:10.1f} s {len(report.left):5} {report.seconds:8.0f}"

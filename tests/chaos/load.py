@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from rerankq import APIError, Client, ConnectionFailed, Job, JobStatus
+import redis
+
+from rerankq import APIError, Client, ConnectionFailed, JobStatus
+from rerankq.settings import Settings
+from rerankq.tasks import make_task
 
 WORDS = (Path(__file__).parents[2] / "LICENSE").read_text().split()
 TOLERANCE = 1e-5
 GIVE_UP_S = 600.0
+TASKS_SHARE = 0.15
+
+
+Scores = list[tuple[int, float]]
+
+
+class Lost(Exception):
+    """An accepted job came to nothing, or to the wrong thing."""
 
 
 @dataclass
@@ -21,6 +35,7 @@ class Outcome:
     """What came of the load."""
 
     succeeded: int = 0
+    tasks: int = 0  # of all of them, those sent as public Celery tasks
     wrong: list[str] = field(default_factory=list)
     worst_score: float = 0.0
     slowest_s: float = 0.0
@@ -51,9 +66,19 @@ class Load:
     """Jobs of 1 to 40 documents on both lanes, from as many threads as there are clients."""
 
     def __init__(
-        self, urls: list[str], texts: Texts, *, jobs: int, clients: int, seed: int
+        self,
+        urls: list[str],
+        settings: Settings,
+        texts: Texts,
+        *,
+        jobs: int,
+        clients: int,
+        seed: int,
     ) -> None:
         self._urls = urls
+        self._settings = settings
+        self._rerank: Any = make_task(settings)
+        self._redis = redis.Redis.from_url(settings.redis_url, socket_timeout=5)
         self._texts = texts
         self._jobs = jobs
         self._clients = clients
@@ -77,13 +102,28 @@ class Load:
         query = rng.randrange(len(self._texts.queries))
         chosen = rng.choices(range(len(self._texts.documents)), k=rng.randint(1, 40))
         started = time.monotonic()
-        job = self._rank(client, query, chosen, rng.choice(["interactive", "bulk"]), f"chaos {n}")
+        lane, as_task = rng.choice(["interactive", "bulk"]), rng.random() < TASKS_SHARE
+        name = f"chaos {self._seed} {n}"
+        try:
+            if as_task:
+                scores = self._task(query, chosen, lane, name)
+            else:
+                scores = self._job(client, query, chosen, lane, name)
+            wrong = self._judge(scores, query, chosen)
+        except Lost as lost:
+            wrong = str(lost)
+        except Exception as error:  # a client that dies would leave the storm without an end
+            wrong = repr(error)
         with self._lock:
             self.finished += 1
             self.outcome.slowest_s = max(self.outcome.slowest_s, time.monotonic() - started)
-            self._check(job, query, chosen)
+            self.outcome.tasks += as_task
+            if wrong:
+                self.outcome.wrong.append(f"{name}: {wrong}")
+            else:
+                self.outcome.succeeded += 1
 
-    def _rank(self, client: Client, query: int, chosen: list[int], lane: str, key: str) -> Job:
+    def _job(self, client: Client, query: int, chosen: list[int], lane: str, key: str) -> Scores:
         documents = [self._texts.documents[i] for i in chosen]
         deadline = time.monotonic() + GIVE_UP_S
         while True:
@@ -92,26 +132,54 @@ class Load:
                 job = client.submit(
                     self._texts.queries[query], documents, lane=lane, idempotency_key=key
                 )
-                return client.wait(job.id, timeout=GIVE_UP_S)
-            except (APIError, ConnectionFailed):
+                job = client.wait(job.id, timeout=GIVE_UP_S)
+                break
+            except (APIError, ConnectionFailed) as error:
                 if time.monotonic() > deadline:
-                    raise
-
-    def _check(self, job: Job, query: int, chosen: list[int]) -> None:
-        results = job.results or []
+                    raise Lost(f"no answer: {error}") from None
         if job.status is not JobStatus.SUCCEEDED:
-            self.outcome.wrong.append(f"{job.id} {job.status}: {job.error}")
-        elif sorted(result.index for result in results) != list(range(len(chosen))):
-            self.outcome.wrong.append(f"{job.id}: {len(results)} results of {len(chosen)}")
-        elif job.progress.scored != len(chosen):
-            self.outcome.wrong.append(f"{job.id}: {job.progress.scored} scored of {len(chosen)}")
-        else:
-            off = max(
-                abs(result.relevance_score - self._texts.scores[query, chosen[result.index]])
-                for result in results
-            )
+            raise Lost(f"{job.id} {job.status}: {job.error}")
+        if job.progress.scored != len(chosen):
+            raise Lost(f"{job.id}: {job.progress.scored} scored of {len(chosen)}")
+        return [(result.index, result.relevance_score) for result in job.results or []]
+
+    def _task(self, query: int, chosen: list[int], lane: str, task_id: str) -> Scores:
+        """Through Celery; its result is read as it lies: a lost connection would end a `.get()`."""
+        kwargs = {
+            "query": self._texts.queries[query],
+            "documents": [self._texts.documents[i] for i in chosen],
+        }
+        deadline = time.monotonic() + GIVE_UP_S
+        sent = False
+        while time.monotonic() < deadline:
+            try:
+                if not sent:
+                    self._rerank.apply_async(
+                        kwargs=kwargs, task_id=task_id, queue=f"rerankq.{lane}"
+                    )
+                    sent = True
+                answer: Any = self._redis.get(f"celery-task-meta-{task_id}")
+            except redis.RedisError:
+                answer = None
+            except RuntimeError:
+                # "The Celery application must be restarted": its own word on lost connections.
+                self._rerank, answer = make_task(self._settings), None
+            if answer is not None:
+                return _task_scores(json.loads(answer))
+            time.sleep(0.1)
+        raise Lost("no result")
+
+    def _judge(self, scores: Scores, query: int, chosen: list[int]) -> str | None:
+        """What is wrong with a ranking."""
+        if sorted(index for index, _ in scores) != list(range(len(chosen))):
+            return f"{len(scores)} results of {len(chosen)}"
+        off = max(abs(score - self._texts.scores[query, chosen[i]]) for i, score in scores)
+        with self._lock:
             self.outcome.worst_score = max(self.outcome.worst_score, off)
-            if off > TOLERANCE:
-                self.outcome.wrong.append(f"{job.id}: a score is off by {off:.2g}")
-            else:
-                self.outcome.succeeded += 1
+        return f"a score is off by {off:.2g}" if off > TOLERANCE else None
+
+
+def _task_scores(meta: dict[str, Any]) -> Scores:
+    if meta["status"] != "SUCCESS":
+        raise Lost(f"task {meta['status']}: {meta['result']}")
+    return [(each["index"], each["relevance_score"]) for each in meta["result"]["results"]]

@@ -12,13 +12,14 @@ from typing import Any
 import psutil
 import redis
 
+from rerankq.settings import Settings
 from scripts.localsystem import LocalSystem
 from tests.chaos.load import Load, Outcome, Texts
 from tests.chaos.storm import Damage, Plan, Storm
 
 WORKERS = 3
 CLIENTS = 8
-RESULT_TTL_S = 20
+RESULT_TTL_S = 40
 EMPTY_WITHIN_S = 120.0
 # What stays when every job is over and forgotten: who lives, counters, and the names of jobs.
 STAYING = (
@@ -58,6 +59,7 @@ def run(folder: Path, *, seed: int, jobs: int, plan: Plan) -> Report:
         "RERANKQ_DTYPE": "float32",
         "RERANKQ_LEASE_SECONDS": "5",
         "RERANKQ_RESULT_TTL": str(RESULT_TTL_S),
+        "RERANKQ_VISIBILITY_TIMEOUT": "5",
     }
     system = LocalSystem(folder, workers=WORKERS, apis=2, env=environment)
     system.start()
@@ -66,18 +68,19 @@ def run(folder: Path, *, seed: int, jobs: int, plan: Plan) -> Report:
         texts = Texts(seed)
         texts.score(system.url)
         before = _memory(system)
-        load = Load(system.urls, texts, jobs=jobs, clients=CLIENTS, seed=seed)
+        settings = Settings(redis_url=system.redis_url, result_ttl=RESULT_TTL_S)
+        load = Load(system.urls, settings, texts, jobs=jobs, clients=CLIENTS, seed=seed)
         storm = Storm(system, plan, seed=seed)
-        weather = threading.Thread(target=storm.run, args=(lambda: load.finished / jobs,))
+        weather = threading.Thread(
+            target=storm.run, args=(lambda: load.finished / jobs,), daemon=True
+        )
         weather.start()
         outcome = load.run()
         weather.join()
         with redis.Redis.from_url(system.redis_url) as ledger:
             left = _left(ledger)
-            tokens = sum(
-                int(ledger.get(f"rerankq:tokens:{n}") or 0) for n in ("interactive", "bulk")
-            )  # type: ignore[arg-type]
-            redeliveries = int(ledger.get("rerankq:reclaimed") or 0)  # type: ignore[arg-type]
+            tokens = sum(_number(ledger, f"rerankq:tokens:{n}") for n in ("interactive", "bulk"))
+            redeliveries = _number(ledger, "rerankq:reclaimed")
         growth = _memory(system) - before
     finally:
         system.stop()

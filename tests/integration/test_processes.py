@@ -116,6 +116,38 @@ def test_sigterm_under_load_hands_everything_back(start_system: StartSystem) -> 
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.parametrize(
+    "signals",
+    [(signal.SIGTERM, signal.SIGTERM), (signal.SIGQUIT,)],
+    ids=["TERM twice", "QUIT"],
+)
+def test_an_impatient_stop_loses_nothing_either(
+    signals: tuple[signal.Signals, ...], start_system: StartSystem
+) -> None:
+    system = start_system()
+    app = Celery(broker=system.redis_url, backend=system.redis_url)
+    kwargs = {"query": "drain", "documents": MANY[:50]}
+    with Client(system.url) as client, redis.Redis.from_url(system.redis_url) as ledger:
+        jobs = [client.submit("drain", MANY[:1000]) for _ in range(2)]
+        tasks = [
+            app.send_task("rerankq.rerank", kwargs=kwargs, queue="rerankq.bulk") for _ in range(10)
+        ]
+        eventually(lambda: client.get(jobs[0].id).progress.scored > 0, 60)
+        child = system.child("worker-1")
+        assert child.process is not None
+        for number in signals:
+            child.process.send_signal(number)
+            eventually(lambda: status(f"{child.probe}/readyz") != 200)
+        child.process.wait(20)
+        assert not ledger.exists("rerankq:owner"), "handed back at once"
+        assert not ledger.exists("rerankq:trouble"), "a stop is no loss"
+        system._spawn(child)
+        for job in jobs:
+            assert client.wait(job.id, 100).status is JobStatus.SUCCEEDED
+        assert all(len(task.get(timeout=100)["results"]) == 50 for task in tasks)
+
+
+@pytest.mark.timeout(180)
 def test_public_tasks_held_for_long_are_renewed_and_scored_once(start_system: StartSystem) -> None:
     system = start_system(workers=2, visibility_timeout="5")
     app = Celery(broker=system.redis_url, backend=system.redis_url)
