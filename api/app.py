@@ -29,6 +29,7 @@ def create_app(settings: Settings) -> FastAPI:
         version=rerankq.__version__,
         lifespan=lifespan,
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.front = front
     problems.install(app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -17,6 +18,7 @@ from rerankq import logs
 log = logging.getLogger("api.access")
 
 _ID = re.compile(rb"[\x21-\x7e]{1,128}")
+LONGEST_PAUSE_S = 30.0  # between two parts of a body
 _QUIET = frozenset({"/livez", "/readyz", "/metrics", "/health"})
 
 
@@ -84,7 +86,7 @@ class RequestContext:
 
 
 class BodyLimit:
-    """Stops reading a body at its limit, so that a large one is never held in memory."""
+    """Stops reading a body at its limit, or when nothing more of it comes."""
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
         self._app = app
@@ -98,11 +100,17 @@ class BodyLimit:
         if declared.isdigit() and int(declared) > self._limit:
             await refused(self._refusal())(scope, receive, send)
             return
-        read = 0
+        read, more = 0, True
 
         async def receive_counted() -> Message:
-            nonlocal read
-            message = await receive()
+            nonlocal read, more
+            try:
+                # Once the body is there, the next message is the caller's leaving, at any time.
+                async with asyncio.timeout(LONGEST_PAUSE_S if more else None):
+                    message = await receive()
+            except TimeoutError:
+                raise _too_slow() from None
+            more = message.get("more_body", False)
             read += len(message.get("body", b""))
             if read > self._limit:
                 raise self._refusal()
@@ -113,6 +121,11 @@ class BodyLimit:
     def _refusal(self) -> Refusal:
         detail = f"the body is over the limit of {self._limit} bytes"
         return Refusal(413, "too_large", detail, field="body", limit=self._limit)
+
+
+def _too_slow() -> Refusal:
+    detail = f"body: nothing more of it came for {LONGEST_PAUSE_S:g} s"
+    return Refusal(408, "body_too_slow", detail, field="body", limit=LONGEST_PAUSE_S)
 
 
 class KeyRequired:

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 REDIS_RETRY_S = 2
+MOST_FIELD = 300  # characters of a field's path: a caller's own key can be of any length
 
 
 class Refusal(HTTPException):
@@ -84,7 +85,8 @@ async def _on_http(_: Request, error: HTTPException) -> Response:
         return refused(error)
     codes = {400: "invalid_json", 404: "not_found", 405: "method_not_allowed"}
     code = codes.get(error.status_code, "http_error")
-    return response(problem(error.status_code, code, str(error.detail)), headers)
+    field = "body" if code == "invalid_json" else None
+    return response(problem(error.status_code, code, str(error.detail), field=field), headers)
 
 
 async def _on_invalid(request: Request, error: RequestValidationError) -> Response:
@@ -96,9 +98,13 @@ async def _on_invalid(request: Request, error: RequestValidationError) -> Respon
         return response(problem(415, "unsupported_media_type", detail, field="Content-Type"))
     where = [str(part) for part in first["loc"]]
     # The first part says body, query or header; parts in brackets are the schema's own tags.
-    field = ".".join(part for part in where[1:] if not part.startswith("("))
+    parts = [part for part in where[1:] if not part.startswith("(")]
+    if first["type"] == "unknown_field":
+        parts.append(first["ctx"]["field"])
+    field = ".".join(parts)[:MOST_FIELD]
     if first["type"] == "json_invalid":
-        return response(problem(400, "invalid_json", f"the body is not JSON: {_reason(first)}"))
+        detail = f"body: is not JSON: {_reason(first)}"
+        return response(problem(400, "invalid_json", detail, field="body"))
     limit = _limit(first)
     too_large = first["type"] == "too_large" and field.startswith("documents")
     status, code = (413, "too_large") if too_large else (422, "invalid_request")

@@ -7,7 +7,17 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, TypedDict
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    FailFast,
+    Field,
+    JsonValue,
+    Tag,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from rerankq.status import JobStatus, Lane
@@ -55,9 +65,16 @@ def _web_address(text: str) -> str:
 
 def _json_metadata(metadata: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
     # Encoding is the check: it meets NaN and lone surrogates, which no JSON answer can carry.
-    size = len(json.dumps(metadata, allow_nan=False, ensure_ascii=False).encode())
+    try:
+        size = len(json.dumps(metadata, allow_nan=False, ensure_ascii=False).encode())
+    except (ValueError, RecursionError):
+        raise ValueError("must be JSON, without NaN, infinity or lone surrogates") from None
     if size > MAX_METADATA_BYTES:
-        raise ValueError(f"is {size} bytes as JSON; the limit is {MAX_METADATA_BYTES} bytes")
+        raise PydanticCustomError(
+            "metadata_too_large",
+            "is {size} bytes as JSON; the limit is {limit} bytes",
+            {"size": size, "limit": MAX_METADATA_BYTES},
+        )
     return metadata
 
 
@@ -75,6 +92,18 @@ def _absent(value: object) -> bool:
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_unknown_field(cls, data: object) -> object:
+        # At the first one: pydantic would make an error of each, and a body can hold millions.
+        if isinstance(data, dict):
+            for name in data:
+                if name not in cls.model_fields:
+                    raise PydanticCustomError(
+                        "unknown_field", "is no field of this request", {"field": str(name)[:200]}
+                    )
+        return data
 
 
 class _Answer(BaseModel):
@@ -106,7 +135,8 @@ class JobRequest(_Strict):
     """A query and the documents to rank for it."""
 
     query: Query = Field(description="What the documents are ranked for. At most 64 KiB.")
-    documents: list[_AnyDocument] = Field(
+    # Failing fast, because an error for each of millions of wrong ones takes minutes and gigabytes.
+    documents: Annotated[list[_AnyDocument], FailFast()] = Field(
         min_length=1, description="Texts, or `{text, id?}`. At most 1 MiB each; empty is legal."
     )
     instruction: Instruction | None = Field(
@@ -251,7 +281,7 @@ class RerankRequest(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     query: Query
-    documents: list[_AnyRerankDocument] = Field(min_length=1)
+    documents: Annotated[list[_AnyRerankDocument], FailFast()] = Field(min_length=1)
     model: ModelName | None = None
     # `top_k` is what the reference guide and some clients call it.
     top_n: int | None = Field(None, ge=1)

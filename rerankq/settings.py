@@ -19,7 +19,10 @@ PREFIX = "RERANKQ_"
 
 def _comma_separated(value: object) -> object:
     if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
+        parts = tuple(part.strip() for part in value.split(",") if part.strip())
+        if not parts:
+            raise ValueError("lists nothing")  # as for keys, where nothing would mean open to all
+        return parts
     return value
 
 
@@ -29,7 +32,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
 class Settings(BaseModel):
     """What a process was told by its environment."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     redis_url: str = Field(
         "redis://127.0.0.1:6379/0",
@@ -80,9 +83,14 @@ class Settings(BaseModel):
         description="Losses of a shard that runs alone after which its job fails.",
     )
     visibility_timeout: float = Field(
-        60.0, ge=5, description="Seconds until an unacknowledged public task is redelivered."
+        60.0,
+        ge=5,
+        le=86_400,
+        description="Seconds until an unacknowledged public task is redelivered.",
     )
-    result_ttl: float = Field(86_400.0, ge=1, description="Seconds a final job is kept.")
+    result_ttl: float = Field(
+        86_400.0, ge=1, le=365 * 86_400, description="Seconds a final job is kept."
+    )
     max_documents: int = Field(100_000, ge=1, description="Documents of one job.")
     max_body_bytes: int = Field(64 * 1024 * 1024, ge=1024, description="Bytes of one request.")
     max_backlog: int = Field(

@@ -19,7 +19,7 @@ from typing import IO
 
 import redis
 
-from scripts.redis_server import command, find_server, free_port
+from scripts.redis_server import command, find_server, free_port, is_free
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO_MODEL = "models/demo"
@@ -88,6 +88,7 @@ class LocalSystem:
             self.children.append(self._redis())
         self._env["RERANKQ_REDIS_URL"] = self.redis_url
         self.urls: list[str] = []
+        self._ports: list[int] = []
         for number in range(1, apis + 1):
             self.children.append(self._api(number, (number == 1 and port) or free_port()))
         self.url = self.urls[0]
@@ -99,6 +100,7 @@ class LocalSystem:
         Raises: StartFailed, after stopping what had started.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._check_surroundings()
         self._claim_folder()
         try:
             # Redis first: the others look for it at once. The rest starts side by side.
@@ -136,6 +138,14 @@ class LocalSystem:
         if self._claim is not None:  # or it is another system's
             (self.folder / "state.json").unlink(missing_ok=True)
             self._claim.close()
+
+    def _check_surroundings(self) -> None:
+        """What is there already would answer in our place, or for ever not at all."""
+        for port in self._ports:
+            if not is_free(port):
+                raise StartFailed(f"port {port} is taken by another process")
+        if self.children[0].name != "redis" and not _answers(self.redis_url):
+            raise StartFailed("RERANKQ_REDIS_URL=(hidden): no Redis answers there")
 
     def _claim_folder(self) -> None:
         """Two servers on one append-only file would destroy it.
@@ -179,13 +189,15 @@ class LocalSystem:
     def _api(self, number: int, port: int) -> Child:
         url = f"http://127.0.0.1:{port}"
         self.urls.append(url)
+        self._ports.append(port)
         name = "api" if number == 1 else f"api-{number}"
         line = [sys.executable, "-m", "api", "--port", str(port)]
         return Child(name, line, dict(self._env), lambda: _ok(f"{url}/readyz"))
 
     def _worker(self, number: int) -> Child:
         given = self._env.get("RERANKQ_METRICS_PORT")
-        port = int(given) + number - 1 if given else free_port()
+        port = int(given) + number - 1 if given and given != "0" else free_port()
+        self._ports.append(port)
         probe = f"http://127.0.0.1:{port}"
         env = self._env | {"RERANKQ_METRICS_PORT": str(port)}
         line = [sys.executable, "-m", self._worker_module]

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 from pathlib import Path
 
+from rerankq.errors import SettingsError
+from rerankq.settings import Settings
 from scripts.localsystem import LocalSystem, StartFailed
-from scripts.redis_server import NoRedis
+from scripts.redis_server import NoRedis, is_free
 
 DEFAULT_PORT = 8000
 
@@ -24,48 +25,47 @@ def main() -> int:
         env["RERANKQ_MODEL"] = env["MODEL"]
     env.setdefault("RERANKQ_LOG_FORMAT", "text")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    system: LocalSystem | None = None
     try:
+        Settings.from_env(env)
+        workers = _number(env, "WORKERS", 0, 64)
         system = LocalSystem(
             Path(".run"),
-            port=_port(_number(env, "PORT")),
-            workers=_number(env, "WORKERS") or 1,
+            port=_port(_number(env, "PORT", 1, 65_535)),
+            workers=1 if workers is None else workers,
             env=env,
             log_to_files=False,
         )
         system.start()
         print(f"rerankq is up at {system.url} (try {system.url}/docs); Ctrl-C stops it", flush=True)
         system.watch()
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
     except (NoRedis, StartFailed) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
-        system.stop()
+        if system is not None:
+            system.stop()
     return 0
 
 
-def _number(env: dict[str, str], name: str) -> int | None:
-    text = env.get(name) or None
-    if text is not None and not text.isdecimal():
-        raise SystemExit(f"{name}={text!r}: must be a whole number")
-    return int(text) if text else None
+def _number(env: dict[str, str], name: str, least: int, most: int) -> int | None:
+    text = env.get(name)
+    if not text:
+        return None
+    if not text.isdecimal() or not least <= int(text) <= most:
+        raise SettingsError(f"{name}={text!r}: must be a whole number, {least} to {most}")
+    return int(text)
 
 
 def _port(given: int | None) -> int:
     if given:
         return given
-    return next(port for port in range(DEFAULT_PORT, DEFAULT_PORT + 1000) if _is_free(port))
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
+    return next(port for port in range(DEFAULT_PORT, DEFAULT_PORT + 1000) if is_free(port))
 
 
 if __name__ == "__main__":

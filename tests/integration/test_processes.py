@@ -322,6 +322,46 @@ def test_a_second_make_up_in_one_folder_is_refused(tmp_path: Path) -> None:
         assert first.wait(30) == 0
 
 
+@pytest.mark.parametrize(
+    ("variables", "code", "words"),
+    [
+        ({"PORT": "eight"}, 2, "PORT='eight': must be a whole number"),
+        ({"PORT": "99999"}, 2, "PORT='99999'"),
+        ({"WORKERS": "-1"}, 2, "WORKERS='-1'"),
+        ({"RERANKQ_METRICS_PORT": "x"}, 2, "RERANKQ_METRICS_PORT='x'"),
+        ({"RERANKQ_DTYPE": "int3"}, 2, "RERANKQ_DTYPE='int3'"),
+        ({"RERANKQ_REDIS_URL": "redis://127.0.0.1:9/0"}, 1, "RERANKQ_REDIS_URL=(hidden): no"),
+    ],
+)
+def test_make_up_names_what_is_wrong(
+    variables: dict[str, str], code: int, words: str, tmp_path: Path
+) -> None:
+    env = clean_environment(**{"PORT": str(free_port()), "PYTHONPATH": str(ROOT), **variables})
+    line = [sys.executable, "-m", "scripts.up"]
+    said = subprocess.run(line, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60)
+    assert said.returncode == code
+    assert words in said.stderr
+    assert "Traceback" not in said.stderr
+
+
+@pytest.mark.parametrize("name", ["PORT", "RERANKQ_METRICS_PORT"])
+def test_make_up_does_not_take_another_s_port_for_its_own(name: str, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        env = clean_environment(
+            **{"PORT": str(free_port()), "PYTHONPATH": str(ROOT), name: str(port)}
+        )
+        line = [sys.executable, "-m", "scripts.up"]
+        said = subprocess.run(
+            line, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60
+        )
+    assert said.returncode == 1
+    assert f"port {port} is taken" in said.stderr
+    assert not (tmp_path / ".run" / "state.json").exists()
+
+
 def opened_lock(pid: int) -> bool:
     """It waits for the folder."""
     return any(file.path.endswith(".run/lock") for file in psutil.Process(pid).open_files())

@@ -36,6 +36,9 @@ def test_empty_means_not_given() -> None:
         ("RERANKQ_LEASE_SECONDS", "0"),
         ("RERANKQ_DEVICE", "gpu"),
         ("RERANKQ_MAX_BACKLOG", "-1"),
+        ("RERANKQ_RESULT_TTL", "inf"),
+        ("RERANKQ_VISIBILITY_TIMEOUT", "nan"),
+        ("RERANKQ_API_KEYS", ","),
     ],
 )
 def test_a_wrong_value_is_one_clear_line(name: str, value: str) -> None:
