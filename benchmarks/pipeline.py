@@ -16,7 +16,6 @@ import argparse
 import os
 import random
 import re
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from pathlib import Path
 
 import httpx
 
+from benchmarks.spread import spread
 from rerankq import Client
 from rerankq.settings import Settings
 from scripts.localsystem import LocalSystem
@@ -83,10 +83,10 @@ def _throughput(jobs: list[Job], engine: HostedEngine, system: LocalSystem, roun
             rates[name].append(pairs / (time.perf_counter() - started))
     print(f"{pairs} pairs in {len(jobs)} jobs, {rounds} rounds; pairs/s: median (min to max)")
     for name, values in rates.items():
-        print(f"  {name:7} {_spread(values, '.0f')}")
+        print(f"  {name:7} {spread(values, '.0f')}")
     for a, b in (("engine", "seed"), ("system", "engine"), ("system", "seed")):
         ratios = [x / y for x, y in zip(rates[a], rates[b], strict=True)]
-        print(f"  {a} / {b}: {_spread(ratios, '.2f')}")
+        print(f"  {a} / {b}: {spread(ratios, '.2f')}")
 
 
 def in_process(engine: HostedEngine, jobs: list[Job]) -> None:
@@ -148,8 +148,8 @@ def _latency(system: LocalSystem, count: int = 60) -> None:
     print(
         f"{count} jobs of 10 documents, one at a time on the idle system; ms: median (min to max)"
     )
-    print(f"  from submit to ranking (two requests)   {_spread(whole, '.1f')}")
-    print(f"  of which not tokenizing and not forward {_spread(outside, '.1f')}")
+    print(f"  from submit to ranking (two requests)   {spread(whole, '.1f')}")
+    print(f"  of which not tokenizing and not forward {spread(outside, '.1f')}")
 
 
 def _working_s(probe: str) -> float:
@@ -157,11 +157,6 @@ def _working_s(probe: str) -> float:
     names = ("rerankq_forward_seconds_sum", "rerankq_tokenize_seconds_sum")
     found = [re.search(rf"^{name} (\S+)", text, re.MULTILINE) for name in names]
     return sum(float(match[1]) for match in found if match)
-
-
-def _spread(values: list[float], form: str) -> str:
-    middle = format(statistics.median(values), form)
-    return f"{middle} ({min(values):{form}} to {max(values):{form}})"
 
 
 if __name__ == "__main__":

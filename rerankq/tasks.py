@@ -24,7 +24,9 @@ def make_task(settings: Settings) -> Task:
     """The task on an app of its own, sent through the ledger of these settings."""
     app = make_app(settings)
     base = type("Rerank", (LedgeredTask, Task), {"settings": settings})
-    return app.task(base=base, name=TASK_RERANK, queue=QUEUE_BULK)(_rerank)
+    # Not shared: Celery would put it into every other app of the process, too, where a plain
+    # `send_task` by its name would then go to this app's Redis.
+    return app.task(base=base, name=TASK_RERANK, queue=QUEUE_BULK, shared=False)(_rerank)
 
 
 def _rerank(

@@ -17,9 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-import redis
-
-from scripts.redis_server import command, find_server, free_port, is_free
+from scripts.redis_server import answers, command, find_server, free_port, is_free
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO_MODEL = "models/demo"
@@ -144,7 +142,7 @@ class LocalSystem:
         for port in self._ports:
             if not is_free(port):
                 raise StartFailed(f"port {port} is taken by another process")
-        if self.children[0].name != "redis" and not _answers(self.redis_url):
+        if self.children[0].name != "redis" and not answers(self.redis_url):
             raise StartFailed("RERANKQ_REDIS_URL=(hidden): no Redis answers there")
 
     def _claim_folder(self) -> None:
@@ -184,7 +182,7 @@ class LocalSystem:
         port = free_port()
         self.redis_url = f"redis://127.0.0.1:{port}/0"
         line = command(find_server(), self.folder / "redis", port)
-        return Child("redis", line, dict(self._env), lambda: _answers(self.redis_url))
+        return Child("redis", line, dict(self._env), lambda: answers(self.redis_url))
 
     def _api(self, number: int, port: int) -> Child:
         url = f"http://127.0.0.1:{port}"
@@ -260,12 +258,4 @@ def _ok(url: str) -> bool:
         with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
-        return False
-
-
-def _answers(url: str) -> bool:
-    try:
-        with redis.Redis.from_url(url, socket_connect_timeout=1) as client:
-            return bool(client.ping())
-    except redis.RedisError:
         return False

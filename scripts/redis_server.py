@@ -9,6 +9,8 @@ import socket
 import subprocess
 from pathlib import Path
 
+import redis
+
 LEAST = (6, 2)
 MAX_MEMORY = "1gb"
 
@@ -77,3 +79,12 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def answers(url: str) -> bool:
+    """Whether a Redis is there and takes commands."""
+    try:
+        with redis.Redis.from_url(url, socket_connect_timeout=1) as client:
+            return bool(client.ping())
+    except redis.RedisError:
+        return False

@@ -14,7 +14,7 @@ import redis
 
 from rerankq import Client
 from scripts.localsystem import LocalSystem
-from scripts.redis_server import command, find_server, free_port
+from scripts.redis_server import answers, command, find_server, free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -39,19 +39,11 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     )
     url = f"redis://127.0.0.1:{port}/0"
     try:
-        eventually(lambda: _answers(url))
+        eventually(lambda: answers(url))
         yield url
     finally:
         process.terminate()
         process.wait(10)
-
-
-def _answers(url: str) -> bool:
-    try:
-        with redis.Redis.from_url(url) as client:
-            return bool(client.ping())
-    except redis.RedisError:
-        return False
 
 
 @pytest.fixture

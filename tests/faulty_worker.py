@@ -56,5 +56,6 @@ if __name__ == "__main__":
     HostedEngine.encode = encode  # type: ignore[method-assign]
     HostedEngine.prepare = prepare  # type: ignore[method-assign]
     coalescer.LEAST_PATIENCE_S = float(os.environ.get("FAULTY_PATIENCE_S", "2"))
+    coalescer.FIRST_PATIENCE_S = coalescer.LEAST_PATIENCE_S
     coalescer.PATIENCE = 0
     sys.exit(__main__.main())

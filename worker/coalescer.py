@@ -25,6 +25,7 @@ from worker.work import Batch, Item, Work
 log = logging.getLogger(__name__)
 
 LEAST_PATIENCE_S = 60.0  # with a batch, before the device is taken for hung
+FIRST_PATIENCE_S = 600.0  # while no rate is known: a large model on a CPU takes minutes
 PATIENCE = 50  # times what the batch should take, if that is longer
 
 
@@ -151,8 +152,9 @@ class Coalescer:
     def _due(self, batch: Batch) -> float:
         """When even a slow device has scored it, pair by pair if need be."""
         tokens = cost([item.pair for item in batch], self._engine.profile.layout)
-        expected = tokens / self.tokens_per_s if self.tokens_per_s else 0.0
-        return time.monotonic() + max(LEAST_PATIENCE_S, PATIENCE * expected)
+        if not self.tokens_per_s:
+            return time.monotonic() + FIRST_PATIENCE_S
+        return time.monotonic() + max(LEAST_PATIENCE_S, PATIENCE * tokens / self.tokens_per_s)
 
     def _observe_waits(self, batch: Batch) -> None:
         now = time.monotonic()

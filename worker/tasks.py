@@ -62,13 +62,14 @@ def register(app: Celery, worker: Worker) -> None:
     """Bind both tasks to this process's worker."""
     Rerank.worker, Rerank.settings = worker, worker.settings
 
-    @app.task(name=TASK_BELL, ignore_result=True, acks_late=False)  # type: ignore[untyped-decorator]
+    @app.task(name=TASK_BELL, shared=False, ignore_result=True, acks_late=False)  # type: ignore[untyped-decorator]
     def bell() -> None:
         worker.intake.ring()
 
     # Late acknowledgement: a worker that dies has not taken the message with it.
     @app.task(  # type: ignore[untyped-decorator]
         base=Rerank,
+        shared=False,
         name=TASK_RERANK,
         bind=True,
         acks_late=True,

@@ -37,6 +37,9 @@ class Ledger:
         self._client: Any = client
         self._hashes: dict[str, str] = {}
 
+    def close(self) -> None:
+        self._client.close()
+
     def run(self, call: Call[T]) -> T:
         (result,) = self.run_all([call])
         return result

@@ -14,6 +14,7 @@ from typing import Any
 import redis
 
 from rerankq import APIError, Client, ConnectionFailed, JobStatus
+from rerankq.ledgered import ledger_at
 from rerankq.settings import Settings
 from rerankq.tasks import make_task
 
@@ -90,6 +91,8 @@ class Load:
     def run(self) -> Outcome:
         with ThreadPoolExecutor(self._clients) as pool:
             list(pool.map(self._client, range(self._clients)))
+        self._redis.close()
+        close(self._rerank)
         return self.outcome
 
     def _client(self, number: int) -> None:
@@ -163,6 +166,7 @@ class Load:
                 answer = None
             except RuntimeError:
                 # "The Celery application must be restarted": its own word on lost connections.
+                close(self._rerank)
                 self._rerank, answer = make_task(self._settings), None
             if answer is not None:
                 return _task_scores(json.loads(answer))
@@ -183,3 +187,13 @@ def _task_scores(meta: dict[str, Any]) -> Scores:
     if meta["status"] != "SUCCESS":
         raise Lost(f"task {meta['status']}: {meta['result']}")
     return [(each["index"], each["relevance_score"]) for each in meta["result"]["results"]]
+
+
+def close(task: Any) -> None:
+    """Close what a task's app and its ledger are connected by, before the collector finds it."""
+    consumer = task.app.backend.result_consumer
+    if consumer._pubsub is not None:
+        consumer.stop()
+    task.app.backend.client.close()
+    task.app.close()
+    ledger_at(task.settings.redis_url).close()

@@ -66,6 +66,7 @@ class Storm:
                 time.sleep(0.05)
         for watcher in self._watchers:
             watcher.join(RECOVERED_WITHIN_S)
+        self._redis.close()
 
     def _try(self, action: Callable[[], bool]) -> bool:
         try:

@@ -12,12 +12,12 @@ from tests.chaos.storm import Plan
 
 @pytest.mark.timeout(500)
 def test_nothing_is_lost_in_a_short_storm(tmp_path: Path) -> None:
-    plan = Plan(kills=4, redis_kills=1, freezes_s=(7.0,), resets=2, api_kills=1)
-    report = run(tmp_path, seed=7, jobs=160, plan=plan)
+    plan = Plan(kills=3, redis_kills=1, freezes_s=(7.0,), resets=2, api_kills=1)
+    report = run(tmp_path, seed=7, jobs=110, plan=plan)
     assert report.outcome.wrong == []
-    assert report.outcome.succeeded == 160
+    assert report.outcome.succeeded == 110
     assert report.left == []
     assert report.backlog_tokens == 0
     damage = report.damage
-    assert (damage.worker_kills, damage.redis_kills, damage.freezes) == (4, 1, 1)
-    assert damage.leases_hit >= 4, "a kill that hits no lease proves nothing"
+    assert (damage.worker_kills, damage.redis_kills, damage.freezes) == (3, 1, 1)
+    assert damage.leases_hit >= 3, "a kill that hits no lease proves nothing"

@@ -16,6 +16,7 @@ from rerankq.ledgered import job_of
 from rerankq.settings import Settings
 from rerankq.tasks import make_task
 from scripts.localsystem import LocalSystem
+from tests.chaos.load import close
 from tests.conftest import StartSystem, eventually
 
 QUERY = "how do I see which process uses a network port?"
@@ -32,8 +33,10 @@ def system(start_system: StartSystem) -> LocalSystem:
 
 
 @pytest.fixture(scope="module")
-def rerank(system: LocalSystem) -> Any:
-    return make_task(Settings(redis_url=system.redis_url, max_backlog=300))
+def rerank(system: LocalSystem) -> Iterator[Any]:
+    task = make_task(Settings(redis_url=system.redis_url, max_backlog=300))
+    yield task
+    close(task)
 
 
 @pytest.fixture

@@ -128,7 +128,7 @@ def test_an_impatient_stop_loses_nothing_either(
     app = Celery(broker=system.redis_url, backend=system.redis_url)
     kwargs = {"query": "drain", "documents": MANY[:50]}
     with Client(system.url) as client, redis.Redis.from_url(system.redis_url) as ledger:
-        jobs = [client.submit("drain", MANY[:1000]) for _ in range(2)]
+        jobs = [client.submit("drain", MANY[:500]) for _ in range(2)]
         tasks = [
             app.send_task("rerankq.rerank", kwargs=kwargs, queue="rerankq.bulk") for _ in range(10)
         ]

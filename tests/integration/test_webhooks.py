@@ -139,10 +139,10 @@ def test_a_receiver_that_is_gone_is_left_alone(
 
 
 def test_it_outlives_the_api(start_system: StartSystem, receiver: Receiver) -> None:
-    system = start_system(supervised=True, **PRIVATE)
+    system = start_system(workers=0, supervised=True, **PRIVATE)
     receiver.statuses = [503]
     with Client(system.url) as client, redis.Redis.from_url(system.redis_url) as ledger:
-        client.submit("q", ["d"], webhook_url=receiver.url)
+        client.cancel(client.submit("q", ["d"], webhook_url=receiver.url).id)
         eventually(lambda: len(receiver.got) == 1)
         api = system.child("api").process
         assert api is not None
@@ -153,13 +153,13 @@ def test_it_outlives_the_api(start_system: StartSystem, receiver: Receiver) -> N
 
 
 def test_private_addresses_are_not_reached(start_system: StartSystem, receiver: Receiver) -> None:
-    system = start_system(webhook_secret=SECRET)
+    system = start_system(workers=0, webhook_secret=SECRET)
     body = {"query": "q", "documents": ["d"], "webhook_url": receiver.url}
     answer = httpx.post(f"{system.url}/v1/jobs", json=body)
     assert (answer.status_code, answer.json()["field"]) == (422, "webhook_url")
     by_name = receiver.url.replace("127.0.0.1", "localhost")
     with Client(system.url) as client, redis.Redis.from_url(system.redis_url) as ledger:
-        client.rerank("q", ["d"], webhook_url=by_name)
+        client.cancel(client.submit("q", ["d"], webhook_url=by_name).id)
         eventually(lambda: not ledger.exists("rerankq:outbox:webhook"))
     assert receiver.got == []
     assert "not public" in (system.folder / "logs" / "api.log").read_text()
