@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     FailFast,
@@ -26,6 +27,7 @@ MAX_QUERY_BYTES = 64 * 1024
 MAX_DOCUMENT_BYTES = 1024 * 1024
 MAX_INSTRUCTION_BYTES = 16 * 1024
 MAX_METADATA_BYTES = 16 * 1024
+MOST_DOCUMENTS = 1_000_000  # that RERANKQ_MAX_DOCUMENTS may allow
 MAX_TASK_DOCUMENTS = 1_000  # a Celery message carries them; more belong into a job or a file
 MAX_EXPIRES_IN = 30 * 24 * 3600
 
@@ -119,6 +121,17 @@ class Document(_Strict):
     id: Annotated[str, _at_most(1024)] | None = None
 
 
+def _countable(documents: object) -> object:
+    # Before any of them is looked at: a body can hold millions.
+    if isinstance(documents, list) and len(documents) > MOST_DOCUMENTS:
+        raise PydanticCustomError(
+            "too_large",
+            "{count} given; the limit is {limit}",
+            {"count": len(documents), "limit": MOST_DOCUMENTS},
+        )
+    return documents
+
+
 def _document_form(value: object) -> str:
     return "(object)" if isinstance(value, dict | BaseModel) else "(text)"
 
@@ -136,7 +149,7 @@ class JobRequest(_Strict):
 
     query: Query = Field(description="What the documents are ranked for. At most 64 KiB.")
     # Failing fast, because an error for each of millions of wrong ones takes minutes and gigabytes.
-    documents: Annotated[list[_AnyDocument], FailFast()] = Field(
+    documents: Annotated[list[_AnyDocument], FailFast(), BeforeValidator(_countable)] = Field(
         min_length=1, description="Texts, or `{text, id?}`. At most 1 MiB each; empty is legal."
     )
     instruction: Instruction | None = Field(
@@ -281,7 +294,9 @@ class RerankRequest(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     query: Query
-    documents: Annotated[list[_AnyRerankDocument], FailFast()] = Field(min_length=1)
+    documents: Annotated[list[_AnyRerankDocument], FailFast(), BeforeValidator(_countable)] = Field(
+        min_length=1
+    )
     model: ModelName | None = None
     # `top_k` is what the reference guide and some clients call it.
     top_n: int | None = Field(None, ge=1)

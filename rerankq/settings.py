@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from rerankq.errors import SettingsError
+from rerankq.schema import MOST_DOCUMENTS
 
 PREFIX = "RERANKQ_"
 
@@ -91,7 +92,9 @@ class Settings(BaseModel):
     result_ttl: float = Field(
         86_400.0, ge=1, le=365 * 86_400, description="Seconds a final job is kept."
     )
-    max_documents: int = Field(100_000, ge=1, description="Documents of one job.")
+    max_documents: int = Field(
+        100_000, ge=1, le=MOST_DOCUMENTS, description="Documents of one job."
+    )
     max_body_bytes: int = Field(64 * 1024 * 1024, ge=1024, description="Bytes of one request.")
     max_backlog: int = Field(
         100_000, ge=1, description="Open ledger entries of a lane; above it 429."
