@@ -49,7 +49,9 @@ class Front:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         self.doorbell.start()
-        duties = (self.waiter.run(), self._keep_house(), self.webhooks.run())
+        duties = [self.waiter.run(), self._keep_house()]
+        if self.webhooks.enabled:  # what is due is left to the processes that can sign it
+            duties.append(self.webhooks.run())
         tasks = [asyncio.create_task(duty) for duty in duties]
         try:
             yield

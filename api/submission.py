@@ -77,7 +77,6 @@ class Submission:
             # In a thread: hashing a body of 50 MB takes half a second.
             idempotency = await asyncio.to_thread(_idempotency, request, owner, idempotency_key)
         committed = await self._ledger.submit(
-            job_id,
             job_shards,
             calls.commit(
                 job_id,
@@ -94,6 +93,7 @@ class Submission:
                 owner=owner,
                 expires_in_ms=int((request.expires_in or DEFAULT_EXPIRES_IN_S) * 1000),
                 idempotency=idempotency,
+                staged=job_shards.token,
             ),
         )
         if committed.outcome == "created":

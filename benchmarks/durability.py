@@ -95,8 +95,9 @@ def submit(ledger: Ledger) -> None:
         owner="",
         expires_in_ms=60_000,
         idempotency=None,
+        staged=whole.token,
     )
-    ledger.submit(job_id, whole, commit)
+    ledger.submit(whole, commit)
     ledger.run(calls.finish(job_id, JobStatus.CANCELLED))
 
 

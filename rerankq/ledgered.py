@@ -23,7 +23,7 @@ from rerankq.envelope import Catcher, Envelope
 from rerankq.errors import Overloaded
 from rerankq.ledger import calls, shards
 from rerankq.ledger.connection import connect
-from rerankq.ledger.keys import QUEUE_BULK
+from rerankq.ledger.keys import QUEUE_BULK, QUEUE_INTERACTIVE
 from rerankq.ledger.records import header
 from rerankq.ledger.sharding import cut
 from rerankq.ledger.store import Ledger
@@ -60,6 +60,7 @@ class LedgeredTask:
         error where it looks for the result.
 
         Raises:
+            ValueError: a queue that no worker serves.
             Overloaded: the lane's backlog is full.
             redis.RedisError: Redis does not answer; whether the call was taken is then unknown,
                 and sending it again with the same `task_id` is safe.
@@ -73,6 +74,11 @@ class LedgeredTask:
         catcher = Catcher(self.app)
         result: AsyncResult = send(args, kwargs, producer=catcher, **options)
         if catcher.caught is not None:
+            if catcher.caught.routing_key not in (QUEUE_BULK, QUEUE_INTERACTIVE):
+                raise ValueError(
+                    f"queue: {catcher.caught.routing_key!r} is not served; "
+                    f"use {QUEUE_INTERACTIVE} or {QUEUE_BULK}"
+                )
             self._commit(result.id, request, catcher.caught)
         return result
 
@@ -117,9 +123,10 @@ class LedgeredTask:
                 1000 * (DEFAULT_EXPIRES_IN_S + delay if expires is None else expires)
             ),
             idempotency=None,
+            staged=whole.token,
             delay_ms=int(1000 * delay),
         )
-        committed = ledger_at(settings.redis_url).submit(job_id, whole, commit)
+        committed = ledger_at(settings.redis_url).submit(whole, commit)
         if committed.outcome not in ("created", "existing"):
             detail = f"the {lane} lane is full ({committed.job_id} shards); try again later"
             raise Overloaded(

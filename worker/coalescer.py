@@ -25,7 +25,7 @@ from worker.work import Batch, Item, Work
 log = logging.getLogger(__name__)
 
 LEAST_PATIENCE_S = 60.0  # with a batch, before the device is taken for hung
-FIRST_PATIENCE_S = 600.0  # while no rate is known: a large model on a CPU takes minutes
+FIRST_PATIENCE_S = 3_600.0  # while no rate is known: a large model on a CPU takes minutes
 PATIENCE = 50  # times what the batch should take, if that is longer
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from rerankq.ledger.keys import split_entry
 from worker.room import Room
@@ -27,14 +28,12 @@ class Holdings:
             if entry in self._tokens:
                 return False
             self._tokens[entry] = tokens
-            self._since[entry] = time.monotonic()
         self._room.take(tokens)
         return True
 
     def attach(self, entry: str, work: Work) -> None:
         """The entry is tokenized and this is its work."""
         with self._lock:
-            self._since.pop(entry, None)
             if entry in self._tokens:
                 self._works[entry] = work
 
@@ -45,17 +44,28 @@ class Holdings:
             with self._lock:
                 tokens = self._tokens.pop(entry, None)
                 work = self._works.pop(entry, None)
-                self._since.pop(entry, None)
             if tokens is not None:
                 self._room.give_back(tokens)
             if work is not None:
                 works.append(work)
         return works
 
-    def longest_tokenizing(self) -> float:
-        """Seconds for which the oldest entry without a work has been with the tokenizer."""
+    @contextmanager
+    def tokenizing(self, entry: str) -> Iterator[None]:
+        """The entry is with the tokenizer, from now until the end of the block."""
         with self._lock:
-            return time.monotonic() - min(self._since.values(), default=time.monotonic())
+            self._since[entry] = time.monotonic()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._since.pop(entry, None)
+
+    def tokenizing_for(self, seconds: float) -> set[str]:
+        """Entries that have been with the tokenizer for longer than that."""
+        since = time.monotonic() - seconds
+        with self._lock:
+            return {entry for entry, began in self._since.items() if began < since}
 
     def of_job(self, job_id: str) -> set[str]:
         with self._lock:

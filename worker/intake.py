@@ -132,7 +132,9 @@ class Intake:
 
     def _tokenize(self, item: Taken) -> None:
         try:
-            self._coalescer.submit(self._work(item))
+            with self._holdings.tokenizing(item.entry):
+                work = self._work(item)
+            self._coalescer.submit(work)
         except Draining:
             self._completion.release([item.entry])
         except Unscorable as error:

@@ -15,7 +15,7 @@ from rerankq.ledger import calls
 from rerankq.ledger.records import WorkerInfo
 from rerankq.ledger.store import Ledger
 from worker import metrics, vital
-from worker.coalescer import Coalescer
+from worker.coalescer import LEAST_PATIENCE_S, Coalescer
 from worker.engine.interface import Engine
 from worker.holdings import Holdings
 from worker.work import Work
@@ -24,7 +24,8 @@ log = logging.getLogger(__name__)
 
 LONGEST_TICK_S = 1.0
 TICKS_PER_LEASE = 10
-TOKENIZER_PATIENCE_S = 120.0  # with one shard; a second is usual for the largest
+TOKENIZER_PATIENCE_S = 300.0  # with one shard; a second is usual for the largest
+SLEPT_S = 10.0  # between two ticks: not slow, but stopped
 RENEWALS_PER_LEASE = 3
 
 
@@ -55,6 +56,7 @@ class Keeper:
         self._renewed_at = float("-inf")
         self._busy_before = 0.0
         self._ticked_at = time.monotonic()
+        self._patient_until = float("-inf")
         self._thread = vital.thread("keeper", self._run)
         self.state: Literal["ready", "draining"] = "ready"
         self.renew_deliveries: Callable[[], None] = lambda: None
@@ -95,8 +97,8 @@ class Keeper:
 
     def _run(self) -> None:
         while not self._stopped.wait(self._tick_s):
-            self._measure()
             self._watch()
+            self._measure()
             # Each on its own: a Redis too full for a heartbeat still renews leases.
             for duty in (self.renew_deliveries, self._renew, self._beat, self._reap):
                 try:
@@ -132,22 +134,29 @@ class Keeper:
 
     def _watch(self) -> None:
         """A device or a tokenizer that hangs: its leases would be renewed for ever."""
+        now = time.monotonic()
+        if now - self._ticked_at > SLEPT_S:
+            # This process was stopped meanwhile, and so was the device.
+            self._patient_until = now + SLEPT_S + LEAST_PATIENCE_S
         on_device = self._coalescer.on_device
-        tokenizing = self._holdings.longest_tokenizing()
-        if on_device and time.monotonic() > on_device.due:
+        if now < self._patient_until:
+            return
+        if on_device and now > on_device.due:
             log.critical("the device hangs", extra={"entries": sorted(on_device.entries)})
             vital.die()
-        if tokenizing > TOKENIZER_PATIENCE_S:
-            log.critical("the tokenizer hangs", extra={"seconds": round(tokenizing)})
+        if stuck := self._holdings.tokenizing_for(TOKENIZER_PATIENCE_S):
+            log.critical("the tokenizer hangs", extra={"entries": sorted(stuck)})
             vital.die()
 
     def hand_back(self) -> None:
-        """The last words of a process that dies: all but what is on the device may go on elsewhere.
+        """The last words of a process that dies: all but what is to blame may go on elsewhere.
 
-        What is on the device is left to its lease, so that the loss is counted against it.
+        What is on the device, or with the tokenizer for too long, is left to its lease, so that the
+        loss is counted against it.
         """
         on_device = self._coalescer.on_device
-        to_blame = on_device.entries if on_device else set()
+        to_blame = self._holdings.tokenizing_for(TOKENIZER_PATIENCE_S)
+        to_blame |= on_device.entries if on_device else set()
         innocent = [entry for entry in self._holdings.entries() if entry not in to_blame]
         if innocent:
             self._ledger.run(calls.release(self._worker, innocent))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 
@@ -48,6 +49,9 @@ class Outbox:
         self._rung.set()
         if self._thread.ident is not None:
             self._thread.join()
+        # What this worker has just completed: there may be no other for a while.
+        with contextlib.suppress(RedisError, OperationalError):
+            self._publish()
 
     def _run(self) -> None:
         while not self._stopping:

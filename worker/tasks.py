@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import inspect
 import logging
+import time
+from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeVar
 
 from celery import Celery, Task, signals
 from celery.exceptions import Reject
 from pydantic import ValidationError
 from redis.exceptions import RedisError
 
+from rerankq.envelope import Envelope
+from rerankq.errors import LaterVersion
 from rerankq.ledger import calls
 from rerankq.ledger.codec import float32
+from rerankq.ledger.connection import may_pass
 from rerankq.ledger.keys import HEADER_JOB, QUEUE_BULK, TASK_BELL, TASK_RERANK
 from rerankq.ledger.sharding import cut
 from rerankq.ledger.shards import texts_of
@@ -29,6 +34,12 @@ from worker.work import Work
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
+UNBOUNDED = 10**9
+PATIENCE_S = 60.0  # with a Redis that is away, while a result hangs on it
+RETRY_S = 0.5
+
 
 class Rerank(LedgeredTask, Task):  # type: ignore[misc]
     """The public task; from here, too, it is sent through the ledger (a chord's body, a chain)."""
@@ -38,12 +49,23 @@ class Rerank(LedgeredTask, Task):  # type: ignore[misc]
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         job_id = self.request.get(HEADER_JOB)
         if job_id is not None:
-            return stored(self.worker.ledger, job_id)
+            return self._stored(job_id)
         try:
             inspect.signature(self.run).bind(*args, **kwargs)
         except TypeError as error:  # as any other mistake of the caller's
             raise ValueError(f"arguments: {error}") from None
         return super().__call__(*args, **kwargs)
+
+    def _stored(self, job_id: str) -> Ranking:
+        """Raises: Reject, with which the message goes back: a blip must not fail what is scored."""
+        try:
+            return _patiently(lambda: stored(self.worker.ledger, job_id))
+        except (RedisError, LaterVersion) as error:
+            log.warning("result not read", extra={"reason": type(error).__name__})
+            raise Reject("the result cannot be read now", requeue=True) from None
+
+    def _commit(self, task_id: str, request: JobRequest, envelope: Envelope) -> None:
+        _patiently(lambda: super(Rerank, self)._commit(task_id, request, envelope))
 
     def after_return(self, *_: Any) -> None:
         """The result is stored: the message need not be published again."""
@@ -58,9 +80,23 @@ class Rerank(LedgeredTask, Task):  # type: ignore[misc]
             log.warning("result not acknowledged", extra={"reason": type(error).__name__})
 
 
+def _patiently(call: Callable[[], T]) -> T:
+    """Call again while Redis is away. Raises: redis.RedisError: for longer than that."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return call()
+        except RedisError as error:
+            if not may_pass(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(RETRY_S)
+
+
 def register(app: Celery, worker: Worker) -> None:
     """Bind both tasks to this process's worker."""
-    Rerank.worker, Rerank.settings = worker, worker.settings
+    # What continues a task that was done (a chain, a chord's body) must not be refused.
+    unbounded = worker.settings.model_copy(update={"max_backlog": UNBOUNDED})
+    Rerank.worker, Rerank.settings = worker, unbounded
 
     @app.task(name=TASK_BELL, shared=False, ignore_result=True, acks_late=False)  # type: ignore[untyped-decorator]
     def bell() -> None:

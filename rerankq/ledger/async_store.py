@@ -67,9 +67,9 @@ class AsyncLedger:
     async def ping(self) -> None:
         await self._client.ping()
 
-    async def submit(self, job_id: str, shards: Shards, commit: Call[Committed]) -> Committed:
+    async def submit(self, shards: Shards, commit: Call[Committed]) -> Committed:
         """Put a job's shards down and commit it; a small one in a single round trip."""
-        *slices, last = staging(job_id, shards)
+        *slices, last = staging(shards)
         for commands in slices:
             await self._pipeline(commands).execute()
         pipe = self._pipeline(last)

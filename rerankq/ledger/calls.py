@@ -75,14 +75,18 @@ def commit(
     owner: str,
     expires_in_ms: int,
     idempotency: tuple[str, str] | None,
+    staged: str,
     delay_ms: int = 0,
 ) -> Call[Committed]:
-    """Args: idempotency: hash of the key, hash of the body."""
+    """Args:
+    idempotency: hash of the key, hash of the body.
+    staged: the token under which the shards lie.
+    """
     key, body = idempotency or ("", "")
     pairs = [part for item in header.items() for part in item]
     return Call(
         "commit",
-        (job_id, entries, max_backlog, key, body, owner, expires_in_ms, delay_ms, *pairs),
+        (job_id, entries, max_backlog, key, body, owner, expires_in_ms, delay_ms, staged, *pairs),
         lambda answer: Committed(answer[0].decode(), answer[1].decode()),
     )
 

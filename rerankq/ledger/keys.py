@@ -23,6 +23,7 @@ class Key(StrEnum):
     SUSPECTS = "suspects"  # sorted set, entry that must run alone -> fair score; ready or leased
     SOLO = "solo"  # string, worker that empties itself to run a suspect; lives one lease
     JOB = "job:"  # + id: hash, the job's header; with a Part behind it, what belongs to the job
+    STAGE = "stage:"  # + token and a Part: what is put down before its job exists
     IDEM = "idem:"  # + hash of owner and Idempotency-Key: hash, job id and body hash
     OUTBOX = "outbox:"  # + webhook or task: sorted set, id of a final job -> ms of its next try
     SCHEDULED = "scheduled"  # sorted set, id of a delayed job -> ms when its entries come to be
@@ -42,7 +43,7 @@ class Key(StrEnum):
 class Part(StrEnum):
     """Hashes of one job, named `job:<id><part>`; the field is the shard's number k."""
 
-    INPUT = ":in"  # compressed shard; lives 10 min while staged, gone once scored or final
+    INPUT = ":in"  # compressed shard; gone once scored or final
     OUTPUT = ":out"  # float32 log-odds and usage
     ECHO = ":echo"  # the caller's ids and texts that go back with the results
 

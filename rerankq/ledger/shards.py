@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rerankq.ledger import keys
 from rerankq.ledger.codec import Echo, ShardInput
@@ -22,10 +23,12 @@ class Shards:
 
     Attributes:
         parts: inputs, and echoes if anything of the documents goes back with the results.
+        token: under which they are staged.
     """
 
     cut: Cut
     parts: Mapping[Part, Sequence[bytes]]
+    token: str = field(default_factory=lambda: secrets.token_hex(16))
 
     @property
     def count(self) -> int:
@@ -53,12 +56,12 @@ def encode(request: JobRequest, texts: Sequence[str], cut: Cut) -> Shards:
     return Shards(cut, parts)
 
 
-def staging(job_id: str, shards: Shards) -> Iterator[list[Command]]:
+def staging(shards: Shards) -> Iterator[list[Command]]:
     """The commands that put the shards down, in slices, so that no write holds Redis for long."""
     commands: list[Command] = []
     size = 0
     for part, values in shards.parts.items():
-        key = name(Key.JOB, job_id + part)
+        key = name(Key.STAGE, shards.token + part)
         for k, value in enumerate(values):
             if size >= SLICE_BYTES:
                 yield commands

@@ -53,9 +53,9 @@ class Ledger:
         raise_first(answers)
         return [call.read(answer) for call, answer in zip(calls, answers, strict=True)]
 
-    def submit(self, job_id: str, shards: Shards, commit: Call[Committed]) -> Committed:
+    def submit(self, shards: Shards, commit: Call[Committed]) -> Committed:
         """Put a job's shards down and commit it."""
-        for commands in staging(job_id, shards):
+        for commands in staging(shards):
             pipe = self._client.pipeline(transaction=False)
             for command in commands:
                 pipe.execute_command(*command)

@@ -43,7 +43,7 @@ class Bench:
     def stage(self, job_id: str, shards: int) -> None:
         for k in range(shards):
             data = ShardInput(k, ("d",)).encode()
-            self.redis.hset(name(Key.JOB, job_id + Part.INPUT), str(k), data)
+            self.redis.hset(name(Key.STAGE, job_id + Part.INPUT), str(k), data)
 
     def commit(
         self,
@@ -57,6 +57,7 @@ class Bench:
         expires_in_ms: int = 60_000,
         idempotency: tuple[str, str] | None = None,
         version: int = VERSION,
+        delay_ms: int = 0,
     ) -> Committed:
         job_id = job_id or f"job_{next(self.numbers):04x}"
         self.stage(job_id, shards if staged is None else staged)
@@ -72,6 +73,8 @@ class Bench:
                 owner="",
                 expires_in_ms=expires_in_ms,
                 idempotency=idempotency,
+                staged=job_id,
+                delay_ms=delay_ms,
             )
         )
 

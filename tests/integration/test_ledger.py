@@ -64,7 +64,7 @@ def test_commit_answers(bench: Bench) -> None:
     assert bench.commit("job_c", idempotency=("key", "other")) == Committed("conflict", "job_a")
     assert bench.commit("job_d", shards=2, staged=1).outcome == "unstaged"
     assert bench.commit("job_e", shards=2, max_backlog=2).outcome == "full"
-    assert not bench.redis.exists(name(Key.JOB, "job_b" + Part.INPUT))
+    assert not bench.redis.keys(name(Key.STAGE, "job_[bce]*"))
     assert bench.redis.zcard(name(Key.PENDING, Lane.INTERACTIVE)) == 1
 
 
@@ -83,11 +83,40 @@ def test_an_idempotency_key_outlives_its_job_only_as_a_name(bench: Bench) -> Non
 def test_staged_inputs_that_never_commit_are_forgotten_and_committed_ones_are_not(
     bench: Bench,
 ) -> None:
-    key = name(Key.JOB, "job_a" + Part.INPUT)
+    staged = name(Key.STAGE, "job_a" + Part.INPUT)
     bench.stage("job_a", 1)
-    bench.redis.pexpire(key, keys.STAGED_TTL_MS)
+    bench.redis.pexpire(staged, keys.STAGED_TTL_MS)
     bench.commit("job_a")
-    assert bench.redis.ttl(key) == -1
+    assert not bench.redis.exists(staged)
+    assert bench.redis.ttl(name(Key.JOB, "job_a" + Part.INPUT)) == -1
+
+
+def test_committing_an_id_again_leaves_the_job_alone(bench: Bench) -> None:
+    """A task that is sent twice, the second time cut otherwise, while the first one runs."""
+    bench.commit("job_a", shards=3)
+    first = bench.take(most=1)[0]
+    assert bench.complete(first.entry)
+    assert bench.commit("job_a", shards=2) == Committed("existing", "job_a")
+    assert not bench.redis.exists(name(Key.STAGE, "job_a" + Part.INPUT))
+    assert bench.redis.ttl(name(Key.JOB, "job_a" + Part.INPUT)) == -1
+    for item in bench.take():
+        assert bench.complete(item.entry)
+    assert bench.job("job_a").status is JobStatus.SUCCEEDED
+    assert bench.commit("job_a", shards=1).outcome == "existing"
+    bench.assert_empty()
+
+
+def test_a_delayed_job_opens_when_its_time_has_come(bench: Bench) -> None:
+    job_id = bench.commit(shards=3, delay_ms=60_000).job_id
+    assert bench.take() == []
+    assert bench.redis.zcard(name(Key.PENDING, Lane.INTERACTIVE)) == 0
+    bench.redis.zadd(name(Key.SCHEDULED), {job_id: 1})
+    bench.reap()
+    assert len(bench.take()) == 3
+    waiting = bench.commit(shards=2, delay_ms=60_000).job_id
+    bench.finish(waiting, JobStatus.CANCELLED)
+    bench.finish(job_id, JobStatus.CANCELLED)
+    bench.assert_empty()
 
 
 def test_nothing_is_taken_twice(bench: Bench) -> None:

@@ -39,6 +39,11 @@ def test_public_addresses(text: str) -> None:
         "64:ff9b::7f00:1",
         "2002:7f00:1::",
         "2002:a9fe:a9fe::",
+        "64:ff9b:1::7f00:1",
+        "::127.0.0.1",
+        "fec0::1",
+        "5f00::1",
+        "192.0.0.8",
     ],
 )
 def test_addresses_that_are_not_public(text: str) -> None:
@@ -73,11 +78,11 @@ def test_a_private_address_is_not_connected_to(host: str) -> None:
 def test_one_private_address_among_public_ones_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    async def two(self: Any, host: str, *_: Any, **__: Any) -> list[Any]:
+    def two(host: str, *_: Any, **__: Any) -> list[Any]:
         asked.append(host)
         return [(0, 0, 0, "", ("93.184.216.34", 80)), (0, 0, 0, "", ("10.0.0.1", 80))]
 
-    monkeypatch.setattr(asyncio.base_events.BaseEventLoop, "getaddrinfo", two)
+    monkeypatch.setattr(socket, "getaddrinfo", two)
     with pytest.raises(Forbidden):
         post("http://rebinding.example/")
     assert asked == ["rebinding.example"]
@@ -89,14 +94,14 @@ def test_the_address_that_was_judged_is_the_one_connected_to(
     """By its number, with the name in the Host header and the certificate check."""
     seen = []
 
-    async def one(self: Any, host: str, *_: Any, **__: Any) -> list[Any]:
+    def one(host: str, *_: Any, **__: Any) -> list[Any]:
         return [(0, 0, 0, "", ("93.184.216.34", 443))]
 
     async def inner(self: Any, request: httpx.Request) -> httpx.Response:
         seen.append(request)
         return httpx.Response(204)
 
-    monkeypatch.setattr(asyncio.base_events.BaseEventLoop, "getaddrinfo", one)
+    monkeypatch.setattr(socket, "getaddrinfo", one)
     monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", inner)
     assert post("https://name.example/path?x=1").status_code == 204
     assert str(seen[0].url) == "https://93.184.216.34/path?x=1"

@@ -61,14 +61,16 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', DEADLINES, '-inf', int(now), 'LI
   if open then expired, dropped = expired + 1, dropped + open end
   redis.call('ZREM', DEADLINES, id)
 end
-local due = redis.call('ZRANGEBYSCORE', SCHEDULED, '-inf', int(now), 'LIMIT', 0, 20)
-for _, id in ipairs(due) do
+local opened = 0
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', SCHEDULED, '-inf', int(now), 'LIMIT', 0, 500)) do
+  if opened >= REAPED_AT_ONCE then break end
   redis.call('ZREM', SCHEDULED, id)
   local header = header_of(id)
   if header and not FINAL[header.status] then
     -- Its place is that of a job which came just now.
     redis.call('HSET', JOB .. id, 'created', int(now))
-    local n = redis.call('HLEN', JOB .. id .. INPUT)
+    local n = tonumber(redis.call('HGET', JOB .. id, 'entries'))
+    opened = opened + n
     open_entries(id, header.lane, n, header.stride, header.entry_tokens, now)
   end
 end
