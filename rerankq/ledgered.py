@@ -21,13 +21,14 @@ from pydantic import ValidationError
 
 from rerankq.envelope import Catcher, Envelope
 from rerankq.errors import Overloaded
+from rerankq.fields import MAX_TASK_DOCUMENTS
 from rerankq.ledger import calls, shards
 from rerankq.ledger.connection import connect
 from rerankq.ledger.keys import QUEUE_BULK, QUEUE_INTERACTIVE
 from rerankq.ledger.records import header
 from rerankq.ledger.sharding import cut
 from rerankq.ledger.store import Ledger
-from rerankq.schema import MAX_TASK_DOCUMENTS, JobRequest, Problem
+from rerankq.schema import JobRequest, Problem
 from rerankq.settings import Settings
 from rerankq.status import Lane
 

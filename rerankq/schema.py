@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypedDict
-from urllib.parse import urlsplit
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -21,71 +18,18 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from rerankq.fields import (
+    MAX_EXPIRES_IN,
+    DocumentText,
+    Instruction,
+    Metadata,
+    ModelName,
+    Query,
+    WebhookUrl,
+    at_most,
+    countable,
+)
 from rerankq.status import JobStatus, Lane
-
-MAX_QUERY_BYTES = 64 * 1024
-MAX_DOCUMENT_BYTES = 1024 * 1024
-MAX_INSTRUCTION_BYTES = 16 * 1024
-MAX_METADATA_BYTES = 16 * 1024
-MOST_DOCUMENTS = 1_000_000  # that RERANKQ_MAX_DOCUMENTS may allow
-MAX_TASK_DOCUMENTS = 1_000  # a Celery message carries them; more belong into a job or a file
-MAX_EXPIRES_IN = 30 * 24 * 3600
-
-
-def _at_most(limit: int) -> AfterValidator:
-    def check(text: str) -> str:
-        try:
-            size = len(text.encode())
-        except UnicodeEncodeError:
-            raise ValueError("must be valid Unicode; it holds a lone surrogate") from None
-        if size > limit:
-            raise PydanticCustomError(
-                "too_large",
-                "is {size} bytes; the limit is {limit} bytes",
-                {"size": size, "limit": limit},
-            )
-        return text
-
-    return AfterValidator(check)
-
-
-def _not_blank(text: str) -> str:
-    if not text.strip():
-        raise ValueError("must not be blank")
-    return text
-
-
-def _web_address(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must be an http or https URL")
-    if parts.username is not None or not text.isascii() or not text.isprintable() or " " in text:
-        raise ValueError("must be a plain URL, without credentials or blanks")
-    _ = parts.port  # raises if it is none
-    return text
-
-
-def _json_metadata(metadata: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
-    # Encoding is the check: it meets NaN and lone surrogates, which no JSON answer can carry.
-    try:
-        size = len(json.dumps(metadata, allow_nan=False, ensure_ascii=False).encode())
-    except (ValueError, RecursionError):
-        raise ValueError("must be JSON, without NaN, infinity or lone surrogates") from None
-    if size > MAX_METADATA_BYTES:
-        raise PydanticCustomError(
-            "metadata_too_large",
-            "is {size} bytes as JSON; the limit is {limit} bytes",
-            {"size": size, "limit": MAX_METADATA_BYTES},
-        )
-    return metadata
-
-
-Query = Annotated[str, AfterValidator(_not_blank), _at_most(MAX_QUERY_BYTES)]
-Instruction = Annotated[str, AfterValidator(_not_blank), _at_most(MAX_INSTRUCTION_BYTES)]
-DocumentText = Annotated[str, _at_most(MAX_DOCUMENT_BYTES)]
-ModelName = Annotated[str, _at_most(512)]
-WebhookUrl = Annotated[str, AfterValidator(_web_address), _at_most(2048)]
-Metadata = Annotated[dict[str, JsonValue] | None, AfterValidator(_json_metadata)]
 
 
 def _absent(value: object) -> bool:
@@ -118,18 +62,7 @@ class Document(_Strict):
     """One candidate text, with the caller's own name for it if it has one."""
 
     text: DocumentText
-    id: Annotated[str, _at_most(1024)] | None = None
-
-
-def _countable(documents: object) -> object:
-    # Before any of them is looked at: a body can hold millions.
-    if isinstance(documents, list) and len(documents) > MOST_DOCUMENTS:
-        raise PydanticCustomError(
-            "too_large",
-            "{count} given; the limit is {limit}",
-            {"count": len(documents), "limit": MOST_DOCUMENTS},
-        )
-    return documents
+    id: Annotated[str, at_most(1024)] | None = None
 
 
 def _document_form(value: object) -> str:
@@ -149,7 +82,7 @@ class JobRequest(_Strict):
 
     query: Query = Field(description="What the documents are ranked for. At most 64 KiB.")
     # Failing fast, because an error for each of millions of wrong ones takes minutes and gigabytes.
-    documents: Annotated[list[_AnyDocument], FailFast(), BeforeValidator(_countable)] = Field(
+    documents: Annotated[list[_AnyDocument], FailFast(), BeforeValidator(countable)] = Field(
         min_length=1, description="Texts, or `{text, id?}`. At most 1 MiB each; empty is legal."
     )
     instruction: Instruction | None = Field(
@@ -294,7 +227,7 @@ class RerankRequest(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     query: Query
-    documents: Annotated[list[_AnyRerankDocument], FailFast(), BeforeValidator(_countable)] = Field(
+    documents: Annotated[list[_AnyRerankDocument], FailFast(), BeforeValidator(countable)] = Field(
         min_length=1
     )
     model: ModelName | None = None

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from rerankq.errors import SettingsError
-from rerankq.schema import MOST_DOCUMENTS
+from rerankq.fields import MOST_DOCUMENTS
 
 PREFIX = "RERANKQ_"
 

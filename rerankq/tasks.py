@@ -12,9 +12,10 @@ from __future__ import annotations
 from celery import Task
 
 from rerankq.celery_app import make_app
+from rerankq.fields import MAX_TASK_DOCUMENTS
 from rerankq.ledger.keys import QUEUE_BULK, QUEUE_INTERACTIVE, TASK_RERANK
 from rerankq.ledgered import LedgeredTask
-from rerankq.schema import MAX_TASK_DOCUMENTS, Ranking
+from rerankq.schema import Ranking
 from rerankq.settings import Settings
 
 __all__ = ["MAX_TASK_DOCUMENTS", "QUEUE_BULK", "QUEUE_INTERACTIVE", "Ranking", "app", "rerank"]

@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 
 from rerankq.envelope import Envelope
 from rerankq.errors import LaterVersion
+from rerankq.fields import MAX_TASK_DOCUMENTS
 from rerankq.ledger import calls
 from rerankq.ledger.codec import float32
 from rerankq.ledger.connection import may_pass
@@ -23,7 +24,7 @@ from rerankq.ledger.keys import HEADER_JOB, QUEUE_BULK, TASK_BELL, TASK_RERANK
 from rerankq.ledger.sharding import cut
 from rerankq.ledger.shards import texts_of
 from rerankq.ledgered import LedgeredTask, job_of
-from rerankq.schema import MAX_TASK_DOCUMENTS, JobRequest, Ranking
+from rerankq.schema import JobRequest, Ranking
 from worker.coalescer import Draining
 from worker.engine.interface import Unscorable
 from worker.intake import BULK_PATIENCE_MS

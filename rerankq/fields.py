@@ -1,0 +1,87 @@
+"""The fields of requests: their types and their limits, each refused in words that name both."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, JsonValue
+from pydantic_core import PydanticCustomError
+
+MAX_QUERY_BYTES = 64 * 1024
+MAX_DOCUMENT_BYTES = 1024 * 1024
+MAX_INSTRUCTION_BYTES = 16 * 1024
+MAX_METADATA_BYTES = 16 * 1024
+MOST_DOCUMENTS = 1_000_000  # that RERANKQ_MAX_DOCUMENTS may allow
+MAX_TASK_DOCUMENTS = 1_000  # a Celery message carries them; more belong into a job or a file
+MAX_EXPIRES_IN = 30 * 24 * 3600
+
+
+def at_most(limit: int) -> AfterValidator:
+    """Of a text's UTF-8, in bytes."""
+
+    def check(text: str) -> str:
+        try:
+            size = len(text.encode())
+        except UnicodeEncodeError:
+            raise ValueError("must be valid Unicode; it holds a lone surrogate") from None
+        if size > limit:
+            raise PydanticCustomError(
+                "too_large",
+                "is {size} bytes; the limit is {limit} bytes",
+                {"size": size, "limit": limit},
+            )
+        return text
+
+    return AfterValidator(check)
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be blank")
+    return text
+
+
+def _web_address(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an http or https URL")
+    if parts.username is not None or not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("must be a plain URL, without credentials or blanks")
+    _ = parts.port  # raises if it is none
+    return text
+
+
+def _json_metadata(metadata: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
+    # Encoding is the check: it meets NaN and lone surrogates, which no JSON answer can carry.
+    try:
+        size = len(json.dumps(metadata, allow_nan=False, ensure_ascii=False).encode())
+    except (ValueError, RecursionError):
+        raise ValueError("must be JSON, without NaN, infinity or lone surrogates") from None
+    if size > MAX_METADATA_BYTES:
+        raise PydanticCustomError(
+            "metadata_too_large",
+            "is {size} bytes as JSON; the limit is {limit} bytes",
+            {"size": size, "limit": MAX_METADATA_BYTES},
+        )
+    return metadata
+
+
+Query = Annotated[str, AfterValidator(_not_blank), at_most(MAX_QUERY_BYTES)]
+Instruction = Annotated[str, AfterValidator(_not_blank), at_most(MAX_INSTRUCTION_BYTES)]
+DocumentText = Annotated[str, at_most(MAX_DOCUMENT_BYTES)]
+ModelName = Annotated[str, at_most(512)]
+WebhookUrl = Annotated[str, AfterValidator(_web_address), at_most(2048)]
+Metadata = Annotated[dict[str, JsonValue] | None, AfterValidator(_json_metadata)]
+
+
+def countable(documents: object) -> object:
+    # Before any of them is looked at: a body can hold millions.
+    if isinstance(documents, list) and len(documents) > MOST_DOCUMENTS:
+        raise PydanticCustomError(
+            "too_large",
+            "{count} given; the limit is {limit}",
+            {"count": len(documents), "limit": MOST_DOCUMENTS},
+        )
+    return documents
