@@ -11,7 +11,7 @@ import rerankq
 from api import problems
 from api.front import Front
 from api.middleware import BodyLimit, KeyRequired, RequestContext
-from api.routes import jobs, rerank, service
+from api.routes import jobs, operate, rerank, service
 from rerankq.settings import Settings
 
 
@@ -33,7 +33,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.front = front
     problems.install(app)
-    for resource in (jobs, rerank, service):
+    for resource in (jobs, rerank, service, operate):
         app.include_router(resource.router)
     # The one added last is the outermost.
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)

@@ -80,6 +80,10 @@ class Keys:
             raise Refusal(401, "unauthorized", detail, challenge="Bearer")
         return owners[0]
 
+    def may_operate(self, owner: str, operators: Iterable[str]) -> bool:
+        """Whether this caller is one of the operators, by the name of its key."""
+        return owner == NOBODY or owner.removeprefix("name:") in operators
+
     def _refresh(self) -> None:
         if self._file and time.monotonic() - self._looked_at > FRESH_S:
             self._looked_at = time.monotonic()

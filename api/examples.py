@@ -91,23 +91,20 @@ _REFUSED: dict[int, tuple[str, str]] = {
     429: ("backlog_full", "the bulk lane holds 100000 shards; the limit is 100000"),
     503: ("queue_unavailable", "the queue's Redis does not answer; try again"),
 }
+
+
+def _refusal(status: int, code: str, detail: str) -> dict[str, Any]:
+    title = HTTPStatus(status).phrase
+    example = {"type": "about:blank", "title": title, "status": status, "code": code}
+    content = {"application/problem+json": {"example": example | {"detail": detail}}}
+    return {"description": code, "model": Problem, "content": content}
+
+
 REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {
-        "description": code,
-        "model": Problem,
-        "content": {
-            "application/problem+json": {
-                "example": {
-                    "type": "about:blank",
-                    "title": HTTPStatus(status).phrase,
-                    "status": status,
-                    "code": code,
-                    "detail": detail,
-                }
-            }
-        },
-    }
-    for status, (code, detail) in _REFUSED.items()
+    status: _refusal(status, *words) for status, words in _REFUSED.items()
+}
+FORBIDDEN: dict[int | str, dict[str, Any]] = {
+    403: _refusal(403, "operator_required", "this key is not among RERANKQ_OPERATORS")
 }
 
 SUBMITTED: dict[int | str, dict[str, Any]] = {
@@ -115,6 +112,7 @@ SUBMITTED: dict[int | str, dict[str, Any]] = {
     200: _json("Finished within `Prefer: wait`.", _JOB),
 }
 JOB: dict[int | str, dict[str, Any]] = {200: _json("The job.", _JOB)}
+RETRIED: dict[int | str, dict[str, Any]] = {202: _json("The new job.", _QUEUED)}
 JOB_LIST: dict[int | str, dict[str, Any]] = {
     200: _json(
         "A page.", {"object": "list", "data": [_JOB | {"results": None}], "next_cursor": None}
@@ -150,8 +148,8 @@ QUEUE: dict[int | str, dict[str, Any]] = {
         "The queue.",
         {
             "lanes": {
-                "interactive": {"waiting": 3, "in_flight": 2, "oldest_s": 0.4},
-                "bulk": {"waiting": 0, "in_flight": 0, "oldest_s": None},
+                "interactive": {"waiting": 3, "in_flight": 2, "oldest_s": 0.4, "paused": False},
+                "bulk": {"waiting": 0, "in_flight": 0, "oldest_s": None, "paused": True},
             },
             "backlog": 5,
             "backlog_tokens": 61440,
@@ -160,6 +158,26 @@ QUEUE: dict[int | str, dict[str, Any]] = {
         },
     )
 }
+_LANE = {"waiting": 3, "in_flight": 2, "oldest_s": 0.4, "paused": True}
+LANE: dict[int | str, dict[str, Any]] = {200: _json("The lane.", _LANE)}
+PURGED: dict[int | str, dict[str, Any]] = {
+    200: _json("What was cancelled.", {"lane": "bulk", "cancelled": 212})
+}
+_WORKER = {
+    "id": "worker_5f0c7a6e7d5b5c1e9a530d8f4f3a2b10",
+    "state": "ready",
+    "host": "rerankq-worker-7d4b9",
+    "pid": 1,
+    "model": "Qwen/Qwen3-Reranker-0.6B",
+    "revision": "6e9e69830b95",
+    "dtype": "bfloat16",
+    "device": "cuda:0",
+    "tokens_per_s": 61_000.0,
+}
+WORKERS: dict[int | str, dict[str, Any]] = {
+    200: _json("Who is alive.", {"object": "list", "data": [_WORKER]})
+}
+DRAINING: dict[int | str, dict[str, Any]] = {202: _json("It was asked to.", _WORKER)}
 MODELS: dict[int | str, dict[str, Any]] = {
     200: _json(
         "The served models.",

@@ -13,6 +13,7 @@ from fastapi import Request
 from api.auth import Keys
 from api.doorbell import Doorbell
 from api.fleet import Fleet
+from api.joining import Joined
 from api.submission import Submission
 from api.waiting import Waiter
 from api.webhooks import Webhooks
@@ -40,6 +41,7 @@ class Front:
         self.ledger = AsyncLedger(self._redis)
         self.fleet = Fleet(self.ledger)
         self.waiter = Waiter(self.ledger)
+        self.joined = Joined(self.ledger, self.waiter)
         self.doorbell = Doorbell(self._celery, settings.redis_url)
         self.webhooks = Webhooks(settings, self.ledger)
         self.submission = Submission(

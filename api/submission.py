@@ -14,8 +14,9 @@ from api.doorbell import Doorbell
 from api.fleet import Fleet, slowest_rate, total_rate
 from api.problems import Refusal
 from rerankq import logs
-from rerankq.ledger import calls, shards
+from rerankq.ledger import calls, shards, verbs
 from rerankq.ledger.async_store import AsyncLedger
+from rerankq.ledger.keys import FULLEST_REDIS
 from rerankq.ledger.records import WorkerInfo, header, new_job_id
 from rerankq.ledger.sharding import cut
 from rerankq.ledger.shards import Shards, texts_of
@@ -25,16 +26,22 @@ from rerankq.status import Lane
 
 DEFAULT_EXPIRES_IN_S = 24 * 3600
 INLINE_BYTES = 64 * 1024  # cutting and compressing less than this takes no longer than a thread hop
-FULLEST_REDIS = 0.75  # of maxmemory; the rest is for the results of what was accepted
+JOIN_S = 5.0  # how long after a synchronous request another one like it may join its job
 RETRY_FULL_S = 5  # until a drain rate is known
 
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """`created` is false when the idempotency key was seen before."""
+    """A job that is durable.
+
+    Attributes:
+        created: false when the idempotency key was seen before, or another request was joined.
+        watcher: the name under which a request that joined watches the job.
+    """
 
     job_id: str
     created: bool
+    watcher: str
 
 
 class Submission:
@@ -57,9 +64,17 @@ class Submission:
         self.redis_memory = 0.0  # share of its limit, kept up to date by the front
 
     async def submit(
-        self, request: JobRequest, *, owner: str, idempotency_key: str | None = None
+        self,
+        request: JobRequest,
+        *,
+        owner: str,
+        idempotency_key: str | None = None,
+        join: bool = False,
     ) -> Submitted:
         """Make the job durable and wake the workers.
+
+        Args:
+            join: an equal request of the same owner within `JOIN_S` is the same job.
 
         Raises:
             Refusal: 404 model, 413 count, 422 instruction, webhook or key, 429 backlog or memory,
@@ -73,7 +88,7 @@ class Submission:
         job_shards = await self._shards(request, workers)
         job_id = new_job_id()
         idempotency = None
-        if idempotency_key is not None:
+        if idempotency_key is not None or join:
             # In a thread: hashing a body of 50 MB takes half a second.
             idempotency = await asyncio.to_thread(_idempotency, request, owner, idempotency_key)
         committed = await self._ledger.submit(
@@ -94,6 +109,7 @@ class Submission:
                 expires_in_ms=int((request.expires_in or DEFAULT_EXPIRES_IN_S) * 1000),
                 idempotency=idempotency,
                 staged=job_shards.token,
+                join_ms=int(JOIN_S * 1000) if join else 0,
             ),
         )
         if committed.outcome == "created":
@@ -101,7 +117,28 @@ class Submission:
             self._doorbell.ring(min(job_shards.count, len(workers)))
         elif committed.outcome != "existing":
             await self._refuse(committed, request.lane, workers)
-        return Submitted(committed.job_id, committed.outcome == "created")
+        return Submitted(committed.job_id, committed.outcome == "created", watcher=job_id)
+
+    async def retry(self, job_id: str) -> str:
+        """Make a new job of what was not scored of a failed one; its id.
+
+        Raises:
+            Refusal: 404 job, 409 not failed or its texts gone, 429 backlog or memory.
+        """
+        self._check_memory()
+        call = verbs.retry(job_id, new_job_id(), self._settings.max_backlog)
+        retried = await self._ledger.run(call)
+        if retried.outcome == "full":
+            job = await self._ledger.job(job_id)
+            lane = job.lane if job else Lane.BULK
+            raise await self._full(lane, retried.about, await self._fleet.ready())
+        if retried.outcome in ("not_failed", "gone"):
+            why = "its texts are no longer kept" if retried.outcome == "gone" else retried.about
+            detail = f"job {job_id} cannot be retried: {why}"
+            raise Refusal(409, "not_failed", detail, field="job_id")
+        if retried.outcome == "created":
+            self._doorbell.ring(len(await self._fleet.ready()))
+        return retried.about
 
     def _check_memory(self) -> None:
         if self.redis_memory > FULLEST_REDIS:
@@ -162,10 +199,13 @@ class Submission:
         if committed.outcome == "unstaged":
             detail = "the documents took too long to reach the queue; try again"
             raise Refusal(503, "queue_unavailable", detail, retry_after=1)
+        raise await self._full(lane, committed.job_id, workers)
+
+    async def _full(self, lane: Lane, shards: str, workers: list[WorkerInfo]) -> Refusal:
         limit = self._settings.max_backlog
-        detail = f"the {lane} lane holds {committed.job_id} shards; the limit is {limit}"
+        detail = f"the {lane} lane holds {shards} shards; the limit is {limit}"
         tokens = (await self._ledger.lane(lane)).tokens
-        raise Refusal(
+        return Refusal(
             429,
             "backlog_full",
             detail,
@@ -182,9 +222,8 @@ def _time_for_room(backlog_tokens: int, tokens_per_s: float | None) -> int:
     return min(60, max(1, math.ceil(0.1 * backlog_tokens / tokens_per_s)))
 
 
-def _idempotency(request: JobRequest, owner: str, key: str) -> tuple[str, str]:
-    body = request.model_dump_json(exclude_defaults=True)
-    return (
-        hashlib.sha256(f"{owner}\0{key}".encode()).hexdigest(),
-        hashlib.sha256(body.encode()).hexdigest(),
-    )
+def _idempotency(request: JobRequest, owner: str, key: str | None) -> tuple[str, str]:
+    """What names the request, and its body's digest; without a key the body is its name."""
+    body = hashlib.sha256(request.model_dump_json(exclude_defaults=True).encode()).hexdigest()
+    named = f"{owner}\0{key}" if key is not None else f"\0body\0{owner}\0{body}"
+    return hashlib.sha256(named.encode()).hexdigest(), body

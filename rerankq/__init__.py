@@ -5,6 +5,7 @@ from rerankq.errors import (
     APIError,
     ConnectionFailed,
     DecodeError,
+    Forbidden,
     InvalidRequest,
     JobFailed,
     JobNotFinished,
@@ -17,6 +18,7 @@ from rerankq.errors import (
     Unauthorized,
     Unavailable,
 )
+from rerankq.operator import Operator
 from rerankq.schema import Document, Job, JobRequest, Problem, QueueView, Result
 from rerankq.status import JobStatus, Lane
 
@@ -29,6 +31,7 @@ __all__ = [
     "ConnectionFailed",
     "DecodeError",
     "Document",
+    "Forbidden",
     "InvalidRequest",
     "Job",
     "JobFailed",
@@ -38,6 +41,7 @@ __all__ = [
     "Lane",
     "LaterVersion",
     "NotFound",
+    "Operator",
     "Overloaded",
     "Problem",
     "QueueView",

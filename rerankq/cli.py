@@ -1,4 +1,4 @@
-"""The command line: submit, status, cancel, queue."""
+"""The command line: submit, status, cancel, retry, queue (operators' verbs: cli_operate)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from pathlib import Path
 from pydantic import BaseModel
 
 import rerankq
+from rerankq import cli_operate
 from rerankq.client import Client
 from rerankq.errors import ConnectionFailed, RerankqError
+from rerankq.operator import Operator
 from rerankq.schema import Document, Job, QueueView
 from rerankq.status import JobStatus, Lane
 
@@ -25,7 +27,7 @@ exit codes: 0 done; 1 the job failed or was refused; 2 wrong usage; 3 the servic
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
-        with Client(args.url, retry_for=RETRY_FOR_S) as client:
+        with Operator(args.url, retry_for=RETRY_FOR_S) as client:
             code = int(args.run(client, args))
             sys.stdout.flush()
             return code
@@ -69,13 +71,18 @@ def _parser() -> argparse.ArgumentParser:
     submit.add_argument("--top-n", type=int)
     submit.set_defaults(run=_submit)
 
-    for verb, run, words in (("status", _status, "show a job"), ("cancel", _cancel, "withdraw it")):
+    for verb, run, words in (
+        ("status", _status, "show a job"),
+        ("cancel", _cancel, "withdraw it"),
+        ("retry", _retry, "try one that failed once more, as a new job"),
+    ):
         sub = verbs.add_parser(verb, help=words, parents=[form])
         sub.add_argument("id")
         sub.set_defaults(run=run)
 
     queue = verbs.add_parser("queue", help="what waits and what is in flight", parents=[form])
     queue.set_defaults(run=_queue)
+    cli_operate.add(verbs, form)
     return parser
 
 
@@ -116,6 +123,12 @@ def _cancel(client: Client, args: argparse.Namespace) -> int:
     return DONE
 
 
+def _retry(client: Client, args: argparse.Namespace) -> int:
+    job = client.retry(args.id)
+    _print(job, args.json, _job_text(job))
+    return DONE
+
+
 def _queue(client: Client, args: argparse.Namespace) -> int:
     queue = client.queue()
     _print(queue, args.json, _queue_text(queue))
@@ -143,6 +156,7 @@ def _queue_text(queue: QueueView) -> str:
     lines = ["lane         waiting  in flight  oldest"]
     for lane, view in queue.lanes.items():
         oldest = "-" if view.oldest_s is None else f"{view.oldest_s:.1f} s"
-        lines.append(f"{lane:12} {view.waiting:7} {view.in_flight:10}  {oldest}")
+        paused = "  paused" if view.paused else ""
+        lines.append(f"{lane:12} {view.waiting:7} {view.in_flight:10}  {oldest}{paused}")
     drain = "unknown" if queue.drain_s is None else f"{queue.drain_s:.1f} s"
     return "\n".join([*lines, f"{queue.workers} workers ready, drained in {drain}"])

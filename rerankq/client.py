@@ -105,6 +105,13 @@ class Client:
         """Withdraw a job; one that is final stays as it is."""
         return parsed(Job, self._send(self._calls.cancel(job_id)))
 
+    def retry(self, job_id: str) -> Job:
+        """Try what was not scored of a failed job once more; returns the new job.
+
+        Raises: APIError, with `not_failed` (409): it did not fail, or its texts are gone.
+        """
+        return parsed(Job, self._send(self._calls.retry(job_id)))
+
     def results(self, job_id: str) -> Iterator[Result]:
         """The ranking of a finished job, streamed, best first."""
         request = self._calls.results(job_id)
@@ -220,6 +227,10 @@ class AsyncClient:
         """See `Client.cancel`."""
         response = await self._send(self._calls.cancel(job_id))
         return parsed(Job, response)
+
+    async def retry(self, job_id: str) -> Job:
+        """See `Client.retry`."""
+        return parsed(Job, await self._send(self._calls.retry(job_id)))
 
     async def results(self, job_id: str) -> AsyncIterator[Result]:
         """See `Client.results`."""

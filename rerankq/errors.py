@@ -4,6 +4,7 @@ RerankqError
 ├── APIError               the service refused; carries its problem
 │   ├── InvalidRequest     400, 422
 │   ├── Unauthorized       401
+│   ├── Forbidden          403
 │   ├── NotFound           404
 │   ├── TooLarge           413
 │   ├── Overloaded         429, retried until the time is up
@@ -48,6 +49,10 @@ class InvalidRequest(APIError):
 
 class Unauthorized(APIError):
     """No API key, or a wrong one."""
+
+
+class Forbidden(APIError):
+    """The key is valid, and is no operator's."""
 
 
 class NotFound(APIError):

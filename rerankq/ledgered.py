@@ -24,7 +24,7 @@ from rerankq.errors import Overloaded
 from rerankq.fields import MAX_TASK_DOCUMENTS
 from rerankq.ledger import calls, shards
 from rerankq.ledger.connection import connect
-from rerankq.ledger.keys import QUEUE_BULK, QUEUE_INTERACTIVE
+from rerankq.ledger.keys import FULLEST_REDIS, QUEUE_BULK, QUEUE_INTERACTIVE
 from rerankq.ledger.records import header
 from rerankq.ledger.sharding import cut
 from rerankq.ledger.store import Ledger
@@ -51,6 +51,7 @@ class LedgeredTask:
 
     settings: Settings
     app: Any
+    refuse_when_full = True  # with Redis's memory nearly used up
 
     def apply_async(
         self, args: Any = None, kwargs: Any = None, *, producer: Any = None, **options: Any
@@ -62,7 +63,7 @@ class LedgeredTask:
 
         Raises:
             ValueError: a queue that no worker serves.
-            Overloaded: the lane's backlog is full.
+            Overloaded: the lane's backlog is full, or Redis's memory nearly so.
             redis.RedisError: Redis does not answer; whether the call was taken is then unknown,
                 and sending it again with the same `task_id` is safe.
         """
@@ -93,6 +94,10 @@ class LedgeredTask:
 
     def _commit(self, task_id: str, request: JobRequest, envelope: Envelope) -> None:
         settings, job_id = self.settings, job_of(task_id)
+        ledger = ledger_at(settings.redis_url)
+        if self.refuse_when_full and (share := ledger.memory_share()) > FULLEST_REDIS:
+            limit = f"{FULLEST_REDIS:.0%}"
+            raise _overloaded("memory_full", f"Redis is {share:.0%} full; the limit is {limit}")
         lane = Lane.BULK if envelope.routing_key == QUEUE_BULK else Lane.INTERACTIVE
         request = request.model_copy(update={"lane": lane})
         texts = shards.texts_of(request)
@@ -127,12 +132,14 @@ class LedgeredTask:
             staged=whole.token,
             delay_ms=int(1000 * delay),
         )
-        committed = ledger_at(settings.redis_url).submit(whole, commit)
+        committed = ledger.submit(whole, commit)
         if committed.outcome not in ("created", "existing"):
             detail = f"the {lane} lane is full ({committed.job_id} shards); try again later"
-            raise Overloaded(
-                Problem(title="Too Many Requests", status=429, code="backlog_full", detail=detail)
-            )
+            raise _overloaded("backlog_full", detail)
+
+
+def _overloaded(code: str, detail: str) -> Overloaded:
+    return Overloaded(Problem(title="Too Many Requests", status=429, code=code, detail=detail))
 
 
 def _seconds_until(when: Any) -> float | None:

@@ -54,6 +54,9 @@ class Requests:
     def cancel(self, job_id: str) -> httpx.Request:
         return self._request("DELETE", f"/v1/jobs/{_segment(job_id)}")
 
+    def retry(self, job_id: str) -> httpx.Request:
+        return self._request("POST", f"/v1/jobs/{_segment(job_id)}/retry")
+
     def results(self, job_id: str) -> httpx.Request:
         return self._request("GET", f"/v1/jobs/{_segment(job_id)}/results")
 
@@ -65,6 +68,15 @@ class Requests:
 
     def queue(self) -> httpx.Request:
         return self._request("GET", "/v1/queue")
+
+    def lane(self, lane: str, verb: str, **params: str) -> httpx.Request:
+        return self._request("POST", f"/v1/lanes/{_segment(lane)}/{verb}", params=params)
+
+    def workers(self) -> httpx.Request:
+        return self._request("GET", "/v1/workers")
+
+    def drain(self, worker: str) -> httpx.Request:
+        return self._request("POST", f"/v1/workers/{_segment(worker)}/drain")
 
     def _request(
         self,

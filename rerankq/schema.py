@@ -196,6 +196,7 @@ class LaneView(_Answer):
     waiting: int
     in_flight: int
     oldest_s: float | None = None
+    paused: bool = False
 
 
 class QueueView(_Answer):
@@ -206,6 +207,32 @@ class QueueView(_Answer):
     backlog_tokens: int
     drain_s: float | None = None
     workers: int
+
+
+class WorkerView(_Answer):
+    """A worker that is alive; `tokens_per_s` is 0 until it has measured."""
+
+    id: str
+    state: str
+    host: str
+    pid: int
+    model: str
+    revision: str
+    dtype: str
+    device: str
+    tokens_per_s: float
+
+
+class WorkerList(_Answer):
+    object: Literal["list"] = "list"
+    data: list[WorkerView]
+
+
+class PurgeView(_Answer):
+    """How many jobs a purge cancelled."""
+
+    lane: Lane
+    cancelled: int
 
 
 class RerankDocument(BaseModel):

@@ -110,6 +110,11 @@ class Settings(BaseModel):
     api_keys_file: str | None = Field(
         None, description="File of further keys, one a line; read again when it changes."
     )
+    operators: Names = Field(
+        (),
+        description="Names of API keys that may pause, resume and purge lanes and drain workers; "
+        "while no keys are set, everybody may.",
+    )
     metrics_port: int = Field(
         9090, ge=0, le=65535, description="The worker's /metrics, /livez and /readyz; 0: any free."
     )

@@ -28,6 +28,7 @@ LONGEST_PAUSE_S = 8.0
 _BY_STATUS: dict[int, type[errors.APIError]] = {
     400: errors.InvalidRequest,
     401: errors.Unauthorized,
+    403: errors.Forbidden,
     404: errors.NotFound,
     413: errors.TooLarge,
     422: errors.InvalidRequest,

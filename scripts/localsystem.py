@@ -104,7 +104,7 @@ class LocalSystem:
             # Redis first: the others look for it at once. The rest starts side by side.
             for group in (self.children[:1], self.children[1:]):
                 for child in group:
-                    self._spawn(child)
+                    self.spawn(child)
                 for child in group:
                     self._await(child)
         except BaseException:
@@ -119,7 +119,7 @@ class LocalSystem:
                 if not child.alive and time.monotonic() - child.started > RESTART_PAUSE_S:
                     code = child.process.returncode if child.process else None
                     print(f"{child.name} ended with {code}; restarting", file=sys.stderr)
-                    self._spawn(child)
+                    self.spawn(child)
                     self.write_state()
             time.sleep(TICK_S)
 
@@ -202,7 +202,8 @@ class LocalSystem:
         ready = lambda: _ok(f"{probe}/readyz")  # noqa: E731
         return Child(f"worker-{number}", line, env, ready, probe, patience_s=float("inf"))
 
-    def _spawn(self, child: Child) -> None:
+    def spawn(self, child: Child) -> None:
+        """Start one process, which must not be running."""
         log = None
         if self._log_to_files:
             logs = self.folder / "logs"

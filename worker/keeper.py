@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -129,8 +131,11 @@ class Keeper:
 
     def _beat(self) -> None:
         now = {"state": self.state, "tokens_per_s": self._coalescer.tokens_per_s}
-        now_ms = self._ledger.heartbeat(self._info.model_copy(update=now))
+        now_ms, drain = self._ledger.heartbeat(self._info.model_copy(update=now))
         self._redis_ahead_ms = now_ms - time.monotonic() * 1000
+        if drain and self.state == "ready":
+            log.info("an operator asks this worker to drain", extra={"worker": self._worker})
+            os.kill(os.getpid(), signal.SIGTERM)  # the one way out, whoever asks for it
 
     def _watch(self) -> None:
         """A device or a tokenizer that hangs: its leases would be renewed for ever."""

@@ -46,6 +46,7 @@ class Rerank(LedgeredTask, Task):  # type: ignore[misc]
     """The public task; from here, too, it is sent through the ledger (a chord's body, a chain)."""
 
     worker: Worker  # set by `register`, before any task runs
+    refuse_when_full = False  # what continues a task that was done must not be refused
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         job_id = self.request.get(HEADER_JOB)
@@ -95,7 +96,6 @@ def _patiently(call: Callable[[], T]) -> T:
 
 def register(app: Celery, worker: Worker) -> None:
     """Bind both tasks to this process's worker."""
-    # What continues a task that was done (a chain, a chord's body) must not be refused.
     unbounded = worker.settings.model_copy(update={"max_backlog": UNBOUNDED})
     Rerank.worker, Rerank.settings = worker, unbounded
 

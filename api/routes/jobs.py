@@ -120,6 +120,15 @@ async def cancel(job_id: str, caller: Caller, parts: Parts) -> Response:
     return _answer(await _shown(parts, job, partial=False))
 
 
+@router.post("/{job_id}/retry", status_code=202, response_model=Job, responses=examples.RETRIED)
+async def retry(job_id: str, caller: Caller, parts: Parts) -> Response:
+    """Try what was not scored of a failed job once more, as a new job; a repetition names it."""
+    await _owned(parts, job_id, caller)
+    new_id = await parts.submission.retry(job_id)
+    job = await _owned(parts, new_id, caller)
+    return _answer(await _shown(parts, job, partial=False), 202, {"Location": f"/v1/jobs/{new_id}"})
+
+
 def _preferred_wait(prefer: str | None) -> float | None:
     """Seconds of `Prefer: wait=N` (RFC 7240, 4.3); what it does not know is ignored, as it asks."""
     for preference in (prefer or "").split(","):

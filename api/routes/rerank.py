@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from api import examples
 from api.front import Front
+from api.joining import CallerGone
 from api.problems import Refusal
 from api.ranking import ranking
 from api.routes.jobs import Caller, Parts
-from rerankq.ledger import calls
+from api.submission import JOIN_S, Submitted
 from rerankq.ledger.records import JobRecord
 from rerankq.schema import (
     DocumentOut,
@@ -25,15 +26,24 @@ from rerankq.status import JobStatus
 
 router = APIRouter(tags=["rerank"], responses=examples.REFUSALS)
 
+CLIENT_CLOSED = 499  # nobody reads it but the access log, where it is what others write, too
+
 # A failed job's own code decides what the synchronous caller is told.
 _CALLERS_FAULT = frozenset({"query_too_long", "instruction_not_supported"})
 
 
 @router.post("/v1/rerank", response_model=RerankResponse, responses=examples.RERANKED)
 async def rerank(
-    request: Annotated[RerankRequest, examples.RERANK_REQUEST], caller: Caller, parts: Parts
+    request: Annotated[RerankRequest, examples.RERANK_REQUEST],
+    http: Request,
+    caller: Caller,
+    parts: Parts,
 ) -> Response:
-    """Rank the documents and wait for it: the ranking, or 429 or 503 with `Retry-After`."""
+    """Rank the documents and wait for it: the ranking, or 429 or 503 with `Retry-After`.
+
+    Equal requests of one key within seconds wait for one job. It is cancelled when the last of them
+    has been gone for two seconds.
+    """
     texts = [d.text if isinstance(d, RerankDocument) else d for d in request.documents]
     job = JobRequest(
         query=request.query,
@@ -41,23 +51,26 @@ async def rerank(
         instruction=request.instruction,
         top_n=request.top_n or request.top_k,
         model=request.model,
-        expires_in=parts.settings.sync_timeout + 1,
+        expires_in=parts.settings.sync_timeout + JOIN_S + 1,
     )
-    submitted = await parts.submission.submit(job, owner=caller)
-    done = await parts.waiter.until_final(submitted.job_id, parts.settings.sync_timeout)
+    submitted = await parts.submission.submit(job, owner=caller, join=True)
+    try:
+        done = await parts.joined.until_final(submitted, parts.settings.sync_timeout, http)
+    except CallerGone:
+        return Response(status_code=CLIENT_CLOSED)
     if done is None or done.status is not JobStatus.SUCCEEDED:
-        raise await _failed(parts, submitted.job_id, done)
+        raise await _failed(parts, submitted, done)
     answer = await _ranked(parts, done, texts if request.return_documents else None)
     return Response(answer.model_dump_json(), media_type="application/json")
 
 
-async def _failed(parts: Front, job_id: str, job: JobRecord | None) -> Refusal:
+async def _failed(parts: Front, submitted: Submitted, job: JobRecord | None) -> Refusal:
     if job is not None and job.status is JobStatus.FAILED and job.error is not None:
         status = 422 if job.error.code in _CALLERS_FAULT else 500
         error = job.error
         return Refusal(status, error.code, error.detail, field=error.field, limit=error.limit)
     # Nobody will come back for it, so it must not take a worker's time.
-    await parts.ledger.run(calls.finish(job_id, JobStatus.CANCELLED))
+    await parts.joined.give_up(submitted)
     seconds = parts.settings.sync_timeout
     workers = len(await parts.fleet.ready())
     detail = f"no ranking within {seconds:g} s ({workers} workers ready); use POST /v1/jobs to wait"

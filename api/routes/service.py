@@ -31,7 +31,7 @@ async def queue(parts: Parts, _: Caller) -> QueueView:
     tokens, rate = sum(counts.tokens for counts in lanes.values()), total_rate(workers)
     backlog = sum(counts.waiting + counts.in_flight for counts in lanes.values())
     return QueueView(
-        lanes={lane: _lane_view(counts) for lane, counts in lanes.items()},
+        lanes={lane: lane_view(counts) for lane, counts in lanes.items()},
         backlog=backlog,
         backlog_tokens=tokens,
         drain_s=0.0 if backlog == 0 else tokens / rate if rate else None,
@@ -116,9 +116,11 @@ async def _lanes(parts: Front) -> dict[str, LaneCounts]:
     return {lane: await parts.ledger.lane(lane) for lane in Lane}
 
 
-def _lane_view(counts: LaneCounts) -> LaneView:
+def lane_view(counts: LaneCounts) -> LaneView:
     oldest = None if counts.oldest_ms is None else counts.oldest_ms / 1000
-    return LaneView(waiting=counts.waiting, in_flight=counts.in_flight, oldest_s=oldest)
+    return LaneView(
+        waiting=counts.waiting, in_flight=counts.in_flight, oldest_s=oldest, paused=counts.paused
+    )
 
 
 def _served(group: list[WorkerInfo]) -> ServedModel:

@@ -16,7 +16,7 @@ from rerankq.ledger.codec import Echo, ShardOutput
 from rerankq.ledger.keys import Key, Part, name
 from rerankq.ledger.records import HEADER_FIELDS, JobRecord, WorkerInfo
 from rerankq.ledger.shards import Command, Shards, staging
-from rerankq.ledger.store import raise_first
+from rerankq.ledger.store import raise_first, share_of
 from rerankq.status import Lane
 
 T = TypeVar("T")
@@ -30,6 +30,7 @@ class LaneCounts:
     in_flight: int
     oldest_ms: int | None
     tokens: int
+    paused: bool
 
 
 class AsyncLedger:
@@ -60,9 +61,7 @@ class AsyncLedger:
 
     async def memory_share(self) -> float:
         """Used memory of `maxmemory`, 0 to 1; 0 where none is set."""
-        info = await self._client.info("memory")
-        limit = int(info.get("maxmemory", 0))
-        return int(info["used_memory"]) / limit if limit else 0.0
+        return share_of(await self._client.info("memory"))
 
     async def ping(self) -> None:
         await self._client.ping()
@@ -156,22 +155,31 @@ class AsyncLedger:
         pipe.zcard(name(Key.READY, lane))
         pipe.zrange(name(Key.PENDING, lane), 0, 0, withscores=True)
         pipe.get(name(Key.TOKENS, lane))
+        pipe.sismember(name(Key.PAUSED), lane)
         pipe.time()
-        pending, ready, first, tokens, (seconds, micros) = await pipe.execute()
+        pending, ready, first, tokens, paused, (seconds, micros) = await pipe.execute()
         now = seconds * 1000 + micros // 1000
         oldest = max(0, now - int(first[0][1])) if first and ready else None
-        return LaneCounts(ready, max(0, pending - ready), oldest, int(tokens or 0))
+        return LaneCounts(ready, max(0, pending - ready), oldest, int(tokens or 0), bool(paused))
 
     async def workers(self) -> list[WorkerInfo]:
         """Those heard of within `WORKER_SEEN_MS`."""
-        seconds, micros = await self._client.time()
-        since = seconds * 1000 + micros // 1000 - keys.WORKER_SEEN_MS
+        since = await self.now_ms() - keys.WORKER_SEEN_MS
         ids = await self._client.zrangebyscore(name(Key.WORKERS), since, "+inf")
         pipe = self._client.pipeline(transaction=False)
         for worker in ids:
             pipe.hgetall(name(Key.WORKER, worker.decode()))
         rows = await pipe.execute() if ids else []
         return [WorkerInfo.decode(fields) for fields in rows if fields]
+
+    async def now_ms(self) -> int:
+        """Redis's clock."""
+        seconds, micros = await self._client.time()
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    async def ask_to_drain(self, worker: str) -> None:
+        """Its next heartbeat will find it."""
+        await self._client.set(name(Key.DRAIN, worker), 1, px=keys.WORKER_TTL_MS)
 
     async def counts(self) -> dict[tuple[str, str], int]:
         """(status, lane) -> jobs that ever reached it."""

@@ -77,16 +77,21 @@ def commit(
     idempotency: tuple[str, str] | None,
     staged: str,
     delay_ms: int = 0,
+    join_ms: int = 0,
 ) -> Call[Committed]:
     """Args:
     idempotency: hash of the key, hash of the body.
     staged: the token under which the shards lie.
+    join_ms: for how long others may join the job by its key; `job_id` names who watches it.
     """
     key, body = idempotency or ("", "")
     pairs = [part for item in header.items() for part in item]
     return Call(
         "commit",
-        (job_id, entries, max_backlog, key, body, owner, expires_in_ms, delay_ms, staged, *pairs),
+        (
+            *(job_id, entries, max_backlog, key, body, owner, expires_in_ms, delay_ms),
+            *(staged, join_ms, *pairs),
+        ),
         lambda answer: Committed(answer[0].decode(), answer[1].decode()),
     )
 
@@ -173,6 +178,11 @@ def release(worker: str, entries: Iterable[str]) -> Call[int]:
 def finish(job_id: str, status: JobStatus, problem: Problem | None = None) -> Call[bool]:
     text = problem.model_dump_json(exclude_none=True) if problem else ""
     return Call("finish", (job_id, status, text), bool)
+
+
+def leave(job_id: str, watcher: str, *, cancel: bool) -> Call[int]:
+    """The answer: how many still wait for the job; with `cancel` and none, it is cancelled."""
+    return Call("leave", (job_id, watcher, int(cancel)), int)
 
 
 Outbox = Literal["webhook", "task"]

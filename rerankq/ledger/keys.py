@@ -30,8 +30,10 @@ class Key(StrEnum):
     DEADLINES = "deadlines"  # sorted set, job id -> ms when it expires
     JOBS = "jobs:"  # + owner: sorted set, job id -> created ms; the newest JOBS_KEPT
     WORKER = "worker:"  # + id: hash, what the worker says of itself; lives WORKER_TTL_MS
+    DRAIN = "drain:"  # + worker id: string, an operator asks it to drain; lives WORKER_TTL_MS
     WORKERS = "workers"  # sorted set, worker id -> ms of its last heartbeat
     MODELS = "models"  # sorted set, fingerprint of a model -> ms its workers were last heard
+    PAUSED = "paused"  # set, lanes of which nothing is taken
     TICK = "tick"  # string, ms of the last reap
     TOKENS = "tokens:"  # + lane: string, backlog in estimated tokens
     COUNTS = "counts"  # hash, "<status> <lane>" -> jobs that ever reached it
@@ -46,6 +48,8 @@ class Part(StrEnum):
     INPUT = ":in"  # compressed shard; gone once scored or final
     OUTPUT = ":out"  # float32 log-odds and usage
     ECHO = ":echo"  # the caller's ids and texts that go back with the results
+    KEPT = ":kept"  # what was not scored of a job that failed, in case it is tried again
+    WATCH = ":watch"  # a set: the synchronous requests that wait for it
 
 
 STAGED_TTL_MS = 600_000  # an upload that never commits is forgotten
@@ -53,6 +57,7 @@ WORKER_TTL_MS = 15_000
 WORKER_SEEN_MS = 10_000  # a worker silent for longer does not count as ready
 TICK_STALE_MS = 5_000  # a longer gap means Redis or the host slept: nobody's lease may lapse
 JOBS_KEPT = 100_000
+FULLEST_REDIS = 0.75  # of maxmemory; the rest is for the results of what was accepted
 MAX_ENTRIES = 2_000  # of one job; more would hold Redis for too long in one script
 SUSPECT_DEVICE_LOSSES = 2  # after one, a storm of kills made suspects of innocents (simulated)
 SUSPECT_LOSSES = 5

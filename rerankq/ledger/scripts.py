@@ -8,8 +8,10 @@ from importlib.resources import files
 from rerankq.ledger import keys
 from rerankq.ledger.keys import Key, Part, name
 
-NAMES = ("commit", "take", "hold", "complete", "release", "finish", "reap", "claim", "ack")
-
+NAMES = (
+    *("commit", "take", "hold", "complete", "release", "finish", "reap", "claim", "ack"),
+    *("retry", "pause", "purge", "leave"),
+)
 
 _NUMBERS = (
     "JOBS_KEPT",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import redis
@@ -23,6 +23,12 @@ def raise_first(answers: Iterable[object]) -> None:
     for answer in answers:
         if isinstance(answer, Exception):
             raise answer
+
+
+def share_of(memory: Mapping[str, Any]) -> float:
+    """Of what Redis says of its memory (INFO): what is used of `maxmemory`; 0 if none is set."""
+    limit = int(memory.get("maxmemory", 0))
+    return int(memory["used_memory"]) / limit if limit else 0.0
 
 
 class Ledger:
@@ -62,6 +68,10 @@ class Ledger:
             pipe.execute()
         return self.run(commit)
 
+    def memory_share(self) -> float:
+        """Used memory of `maxmemory`, 0 to 1; 0 where none is set."""
+        return share_of(self._client.info("memory"))
+
     def job(self, job_id: str) -> JobRecord | None:
         """Raises: LaterVersion."""
         values = self._client.hmget(name(Key.JOB, job_id), HEADER_FIELDS)
@@ -77,10 +87,10 @@ class Ledger:
     def echoes(self, job_id: str) -> list[Echo]:
         return [Echo.decode(data) for data in self._client.hvals(name(Key.JOB, job_id + Part.ECHO))]
 
-    def heartbeat(self, info: WorkerInfo) -> int:
+    def heartbeat(self, info: WorkerInfo) -> tuple[int, bool]:
         """Say that this worker lives; silence removes it after `WORKER_TTL_MS`.
 
-        Returns: Redis's clock in ms.
+        Returns: Redis's clock in ms; whether an operator asks it to drain.
         """
         seconds, micros = self._client.time()
         now = seconds * 1000 + micros // 1000
@@ -91,8 +101,9 @@ class Ledger:
         pipe.zadd(name(Key.MODELS), {info.fingerprint: now})
         pipe.zremrangebyscore(name(Key.MODELS), "-inf", now - keys.WORKER_TTL_MS)
         pipe.zremrangebyscore(name(Key.WORKERS), "-inf", now - keys.WORKER_TTL_MS)
-        pipe.execute()
-        return int(now)
+        pipe.get(name(Key.DRAIN, info.id))
+        *_, drain = pipe.execute()
+        return int(now), drain is not None
 
     def gone(self, listen_s: float, *, until: Callable[[], bool]) -> Iterator[str]:
         """Ids of jobs that end with entries open, as it happens.

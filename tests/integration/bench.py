@@ -40,6 +40,9 @@ class Bench:
     ledger: Ledger
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
+    def new_id(self) -> str:
+        return f"job_{next(self.numbers):04x}"
+
     def stage(self, job_id: str, shards: int) -> None:
         for k in range(shards):
             data = ShardInput(k, ("d",)).encode()
@@ -58,8 +61,9 @@ class Bench:
         idempotency: tuple[str, str] | None = None,
         version: int = VERSION,
         delay_ms: int = 0,
+        join_ms: int = 0,
     ) -> Committed:
-        job_id = job_id or f"job_{next(self.numbers):04x}"
+        job_id = job_id or self.new_id()
         self.stage(job_id, shards if staged is None else staged)
         request = JobRequest(query="q", documents=["d"] * shards, lane=lane)
         shape = Cut(tuple((k, k + 1) for k in range(shards)), TOKENS, stride)
@@ -75,6 +79,7 @@ class Bench:
                 idempotency=idempotency,
                 staged=job_id,
                 delay_ms=delay_ms,
+                join_ms=join_ms,
             )
         )
 

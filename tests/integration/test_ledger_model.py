@@ -19,7 +19,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from rerankq.ledger import calls, keys
+from rerankq.ledger import calls, keys, verbs
 from rerankq.ledger.connection import connect
 from rerankq.ledger.keys import Key, Part, name, split_entry
 from rerankq.ledger.store import Ledger
@@ -52,6 +52,8 @@ class Expected:
     open: set[str] = field(default_factory=set)
     scored: int = 0
     overdue: bool = False
+    kept: set[int] = field(default_factory=set)  # numbers of shards that a retry would score
+    retried: bool = False
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -66,6 +68,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.marked: set[str] = set()
         self.lapsed: set[str] = set()
         self.losses: dict[str, Losses] = {}
+        self.paused: set[Lane] = set()
 
     @initialize()
     def begin(self) -> None:
@@ -88,14 +91,15 @@ class LedgerMachine(RuleBasedStateMachine):
         for item in taken:
             assert not self._lost(item.entry).suspect
             self._lease(item.entry, worker)
+            assert self.jobs[item.job_id].lane not in self.paused
         if not taken:
             # With room for one at least, nothing but suspects may have been left.
-            assert all(self._lost(entry).suspect for entry in self._ready())
+            assert all(self._lost(entry).suspect for entry in self._takable())
 
     @rule(worker=WORKERS)
     def take_alone(self, worker: str) -> None:
         taken = self.bench.ledger.run(calls.take_alone(holder(worker))).entries
-        suspects = {entry for entry in self._ready() if self._lost(entry).suspect}
+        suspects = {entry for entry in self._takable() if self._lost(entry).suspect}
         assert len(taken) == min(1, len(suspects))
         for item in taken:
             assert item.entry in suspects
@@ -194,6 +198,33 @@ class LedgerMachine(RuleBasedStateMachine):
         assert self.bench.finish(job_id, status) == (not job.status.final)
         self._end(job, status)
 
+    @rule(lane=st.sampled_from(Lane), paused=st.booleans())
+    def pause(self, lane: Lane, paused: bool) -> None:
+        self.bench.ledger.run(verbs.pause(lane, paused=paused))
+        (self.paused.add if paused else self.paused.discard)(lane)
+
+    @precondition(lambda self: any(job.kept for job in self.jobs.values()))
+    @rule(data=st.data())
+    def retry(self, data: st.DataObject) -> None:
+        failed = [job_id for job_id, job in self.jobs.items() if job.kept]
+        job_id = data.draw(st.sampled_from(sorted(failed)))
+        old, new_id = self.jobs[job_id], self.bench.new_id()
+        retried = self.bench.ledger.run(verbs.retry(job_id, new_id, 1000))
+        assert retried.outcome == ("existing" if old.retried else "created")
+        if not old.retried:
+            entries = {keys.entry(new_id, k) for k in old.kept}
+            self.jobs[new_id] = Expected(old.lane, old.shards, open=entries, scored=old.scored)
+            old.retried = True
+
+    @rule(lane=st.sampled_from(Lane))
+    @precondition(lambda self: len(self.jobs) > 3)
+    def purge(self, lane: Lane) -> None:
+        purged = self.bench.ledger.run(verbs.purge(lane, 2**53))
+        doomed = [job for job in self.jobs.values() if job.open and job.lane is lane]
+        assert purged == verbs.Purged(len(doomed), False)
+        for job in doomed:
+            self._end(job, JobStatus.CANCELLED)
+
     @precondition(lambda self: len(self.jobs) > 3)
     @rule(data=st.data())
     def let_a_deadline_pass(self, data: st.DataObject) -> None:
@@ -233,6 +264,7 @@ class LedgerMachine(RuleBasedStateMachine):
             key = name(Key.JOB, job_id)
             assert (record.status, record.scored) == (job.status, job.scored)
             assert self._fields(key + Part.INPUT) == {str(split_entry(e)[1]) for e in job.open}
+            assert self._fields(key + Part.KEPT) == {str(k) for k in job.kept}
             assert self.bench.redis.hlen(key + Part.OUTPUT) == job.scored
             assert int(self.bench.redis.hget(key, "left") or -1) == job.shards - job.scored
             assert (self.bench.redis.ttl(key) == -1) == (not job.status.final)
@@ -243,6 +275,8 @@ class LedgerMachine(RuleBasedStateMachine):
             self.bench.lapse(entry)
         if self.jobs:
             self.bench.reap()
+        for lane in Lane:
+            self.bench.ledger.run(verbs.pause(lane, paused=False))
         while True:
             taken = self.bench.take("z")
             taken += self.bench.ledger.run(calls.take_alone(holder("z"))).entries
@@ -254,6 +288,9 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def _ready(self) -> set[str]:
         return {e for job in self.jobs.values() for e in job.open if e not in self.owner}
+
+    def _takable(self) -> set[str]:
+        return {e for e in self._ready() if self.jobs[split_entry(e)[0]].lane not in self.paused}
 
     def _lost(self, entry: str) -> Losses:
         return self.losses.setdefault(entry, Losses())
@@ -281,6 +318,8 @@ class LedgerMachine(RuleBasedStateMachine):
     def _end(self, job: Expected, status: JobStatus) -> None:
         if not job.status.final:
             job.status = status
+            if status is JobStatus.FAILED:
+                job.kept = {split_entry(entry)[1] for entry in job.open}
             for entry in sorted(job.open):
                 self._close(job, entry)
 

@@ -177,18 +177,28 @@ def pairs_scored(system: LocalSystem, worker: str) -> int:
 
 
 @pytest.mark.timeout(180)
-def test_a_killed_workers_work_is_done_by_another(start_system: StartSystem) -> None:
-    system = start_system(workers=2, lease_seconds="3")
-    with Client(system.url) as client:
-        job = client.submit("kill", MANY)
-        eventually(lambda: client.get(job.id).progress.scored > 0, 60)
-        first = system.child("worker-1").process
-        assert first is not None
-        first.kill()
-        first.wait(10)
-        done = client.wait(job.id, 120)
-        assert done.status is JobStatus.SUCCEEDED
-        assert sorted(r.index for r in done.results or []) == list(range(len(MANY)))
+def test_a_worker_killed_alone_leaves_its_work_to_the_next(start_system: StartSystem) -> None:
+    """With the lease that is the default; meanwhile an autoscaler must see what is open."""
+    system = start_system()
+    worker = system.child("worker-1")
+    with Client(system.url) as client, redis.Redis.from_url(system.redis_url) as ledger:
+        job = client.submit("kill", MANY[:800])
+        eventually(lambda: 0 < client.get(job.id).progress.scored < 400, 60)
+        assert worker.process is not None
+        worker.process.kill()
+        worker.process.wait(10)
+        assert ledger.zcard("rerankq:lease") > 0, "it held nothing: that proves nothing"
+        system.spawn(worker)
+        eventually(worker.ready, 60)
+        began = time.monotonic()
+        while not (now := client.get(job.id)).status.final:
+            # In this order: what was open before the job was not final cannot have been nothing.
+            opened = ledger.zcard("rerankq:pending:interactive")
+            assert opened > 0 or client.get(job.id).status.final
+            assert time.monotonic() - began < 30
+            time.sleep(0.01)
+        assert now.status is JobStatus.SUCCEEDED
+        assert sorted(r.index for r in client.get(job.id).results or []) == list(range(800))
 
 
 def test_nothing_of_a_cancelled_job_is_scored_any_more(start_system: StartSystem) -> None:

@@ -1,7 +1,8 @@
 -- claim: what is due of an outbox (webhooks, results of public tasks) becomes the caller's for one
 -- lease.
 -- Precondition: none. Postcondition: each returned one is due again when its lease ends, so that a
--- caller that dies delays it and no more; its attempt is counted, and lengthens its next lease. One whose job is forgotten is gone.
+-- caller that dies delays it and no more; its attempt is counted, and lengthens its next lease. One
+-- whose job is forgotten is gone.
 -- ARGV: outbox, lease ms, most.
 -- Returns {job id, what the job's header says to send, attempt}, ...
 go_on_when_full()

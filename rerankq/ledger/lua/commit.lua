@@ -6,13 +6,23 @@
 -- A replay answers `existing`, and so does another call with the id of a job that exists: what it
 -- staged lies apart, so the job that runs is not touched. All is checked in here, so that API replicas
 -- cannot race one another.
+-- With a time to join, the key is that of a synchronous request: another one like it within that
+-- time waits for the same job, unless that came to nothing; each is in the job's set of watchers.
 -- ARGV: id, n, max_backlog, idem key ('' for none), body hash, owner, deadline_in ms, delay ms,
---       token under which the inputs are staged, then field, value, ... of the header.
+--       token under which the inputs are staged, ms to join (0: none), then field, value, ... of the
+--       header.
 -- Returns {created | existing | conflict | full | unstaged, job id or open entries}.
 local id, n, max_backlog = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local idem, body, owner, deadline_in = ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7])
-local delay, staged = tonumber(ARGV[8]), STAGE .. ARGV[9]
+local delay, staged, join = tonumber(ARGV[8]), STAGE .. ARGV[9], tonumber(ARGV[10])
 local key, now = JOB .. id, now_ms()
+
+local function watch(job)
+  if join > 0 then
+    redis.call('SADD', JOB .. job .. WATCH, id)
+    redis.call('PEXPIRE', JOB .. job .. WATCH, int(deadline_in))
+  end
+end
 
 if redis.call('EXISTS', key) == 1 then
   redis.call('DEL', staged .. INPUT, staged .. ECHO)
@@ -20,25 +30,26 @@ if redis.call('EXISTS', key) == 1 then
 end
 if idem ~= '' then
   local known = redis.call('HMGET', IDEM .. idem, 'job', 'body')
-  if known[1] and redis.call('EXISTS', JOB .. known[1]) == 1 then
+  local job = known[1] and header_of(known[1])
+  if job and (join == 0 or job.status == 'succeeded' or not FINAL[job.status]) then
     redis.call('DEL', staged .. INPUT, staged .. ECHO)
+    if not FINAL[job.status] then watch(known[1]) end
     return { known[2] == body and 'existing' or 'conflict', known[1] }
   end
 end
 
 local header = {}
-for i = 10, #ARGV, 2 do header[ARGV[i]] = ARGV[i + 1] end
+for i = 11, #ARGV, 2 do header[ARGV[i]] = ARGV[i + 1] end
 local lane = header.lane
-local open = redis.call('ZCARD', PENDING .. lane)
--- A single job larger than the limit is let in when it is alone: otherwise it could never run.
-if open > 0 and open + n > max_backlog then
+local open = backlog_full(lane, n, max_backlog)
+if open then
   redis.call('DEL', staged .. INPUT, staged .. ECHO)
   return { 'full', tostring(open) }
 end
 if redis.call('HLEN', staged .. INPUT) ~= n then return { 'unstaged', id } end
 
 -- First the write that a full Redis refuses, so that nothing is left half done.
-redis.call('HSET', key, unpack(ARGV, 10))
+redis.call('HSET', key, unpack(ARGV, 11))
 redis.call('HSET', key, 'status', 'queued', 'left', n, 'created', int(now), 'scored', 0,
   'deadline', int(now + deadline_in))
 for _, part in ipairs({ INPUT, ECHO }) do
@@ -50,19 +61,12 @@ end
 if delay > 0 then
   redis.call('ZADD', SCHEDULED, int(now + delay), id)
 else
-  open_entries(id, lane, n, tonumber(header.stride), tonumber(header.entry_tokens), now)
+  open_entries(id, header, now)
 end
-redis.call('ZADD', DEADLINES, int(now + deadline_in), id)
-redis.call('ZADD', JOBS .. owner, int(now), id)
-redis.call('ZREMRANGEBYRANK', JOBS .. owner, 0, -(JOBS_KEPT + 1))
--- Nothing this caller made is kept for longer than its newest job can be.
-local longest = int(deadline_in + tonumber(header.result_ttl))
-if redis.call('PTTL', JOBS .. owner) < tonumber(longest) then
-  redis.call('PEXPIRE', JOBS .. owner, longest)
-end
-count('queued', lane)
+watch(id)
+local longest = enter(id, lane, owner, deadline_in, tonumber(header.result_ttl), now)
 if idem ~= '' then
   redis.call('HSET', IDEM .. idem, 'job', id, 'body', body)
-  redis.call('PEXPIRE', IDEM .. idem, longest)
+  redis.call('PEXPIRE', IDEM .. idem, join > 0 and int(join) or longest)
 end
 return { 'created', id }

@@ -61,19 +61,43 @@ local function count(status, lane)
   redis.call('HINCRBY', COUNTS, status .. ' ' .. lane, 1)
 end
 
--- The job's entries, all of them, are there to be taken from now on.
-local function open_entries(id, lane, n, stride, entry_tokens, now)
-  for k = 0, n - 1 do
+-- All of the job that has an input is there to be taken from now on.
+local function open_entries(id, header, now)
+  local open = redis.call('HKEYS', JOB .. id .. INPUT)
+  for _, k in ipairs(open) do
     local entry = id .. ':' .. k
-    redis.call('ZADD', PENDING .. lane, int(now), entry)
-    redis.call('ZADD', READY .. lane, int(now + k * stride), entry)
+    redis.call('ZADD', PENDING .. header.lane, int(now), entry)
+    redis.call('ZADD', READY .. header.lane, int(now + k * header.stride), entry)
   end
-  redis.call('INCRBY', TOKENS .. lane, int(n * entry_tokens))
+  redis.call('INCRBY', TOKENS .. header.lane, int(#open * header.entry_tokens))
+  return #open
+end
+
+-- A single job larger than the limit is let in when it is alone: otherwise it could never run.
+local function backlog_full(lane, n, max_backlog)
+  local open = redis.call('ZCARD', PENDING .. lane)
+  return open > 0 and open + n > max_backlog and open
+end
+
+-- The new job is in its owner's list, is counted and has a deadline. Returns for how long in ms
+-- anything of it can be kept.
+local function enter(id, lane, owner, deadline_in, result_ttl, now)
+  redis.call('ZADD', DEADLINES, int(now + deadline_in), id)
+  redis.call('ZADD', JOBS .. owner, int(now), id)
+  redis.call('ZREMRANGEBYRANK', JOBS .. owner, 0, -(JOBS_KEPT + 1))
+  -- Nothing this caller made is kept for longer than its newest job can be.
+  local longest = deadline_in + result_ttl
+  if redis.call('PTTL', JOBS .. owner) < longest then
+    redis.call('PEXPIRE', JOBS .. owner, int(longest))
+  end
+  count('queued', lane)
+  return int(longest)
 end
 
 -- Precondition: the job exists and is not final; otherwise nothing happens, so the first caller
 -- wins every race. Postcondition: final once, no entry and no input left, keys have their time
--- to live, its webhook and its public task's result are due, everyone who waits for it or works on it is told.
+-- to live, its webhook and its public task's result are due, everyone who waits for it or works on
+-- it is told. What was not scored of one that failed is kept as long as its header, for a retry.
 -- Returns how many entries were still open, or nil if nothing happened.
 local function finish(id, status, problem, now)
   local header = header_of(id)
@@ -85,12 +109,13 @@ local function finish(id, status, problem, now)
     drop_entries(open, header.lane)
     release_tokens(header.lane, #open * header.entry_tokens)
   end
-  redis.call('DEL', key .. INPUT)
+  if status == 'failed' and #open > 0 then redis.call('RENAME', key .. INPUT, key .. KEPT) end
+  redis.call('DEL', key .. INPUT, key .. WATCH)
   redis.call('HSET', key, 'status', status, 'finished', int(now))
   if problem ~= '' then redis.call('HSET', key, 'error', problem) end
   local ttl = redis.call('HGET', key, 'result_ttl')
   redis.call('HSET', key, 'retained', int(now + ttl))
-  for _, part in ipairs({ '', OUTPUT, ECHO }) do redis.call('PEXPIRE', key .. part, ttl) end
+  for _, part in ipairs({ '', OUTPUT, ECHO, KEPT }) do redis.call('PEXPIRE', key .. part, ttl) end
   redis.call('ZREM', DEADLINES, id)
   for _, box in ipairs({ 'webhook', 'task' }) do
     if redis.call('HEXISTS', key, box) == 1 then redis.call('ZADD', OUTBOX .. box, int(now), id) end

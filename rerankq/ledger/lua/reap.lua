@@ -4,8 +4,9 @@
 -- Postcondition: lapsed entries are ready at their old place with the loss counted; one that was
 -- lost on the device too often, or too often at all (a tokenizer can crash too), is a suspect from
 -- then on. A suspect is only ever held alone, so each further loss is a strike of its own; with
--- `max_strikes` its job fails. Jobs past their deadline are expired, delayed ones whose time has come can be taken. A call touches about 2,000 entries of either at most, so that Redis is not
--- held for longer than some 30 ms; the next call goes on.
+-- `max_strikes` its job fails. Jobs past their deadline are expired, delayed ones whose time has
+-- come can be taken. A call touches about 2,000 entries of either at most, so that Redis is not held
+-- for longer than some 30 ms; the next call goes on.
 -- API replicas and workers all call it; no lock is needed.
 -- ARGV: lease ms, max strikes, problem of an expired job, problem of a poisonous one (JSON).
 -- Returns {reclaimed, expired, reclaimed ever}.
@@ -69,9 +70,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', SCHEDULED, '-inf', int(now), 'LI
   if header and not FINAL[header.status] then
     -- Its place is that of a job which came just now.
     redis.call('HSET', JOB .. id, 'created', int(now))
-    local n = tonumber(redis.call('HGET', JOB .. id, 'entries'))
-    opened = opened + n
-    open_entries(id, header.lane, n, header.stride, header.entry_tokens, now)
+    opened = opened + open_entries(id, header, now)
   end
 end
 return { reclaimed, expired, redis.call('INCRBY', RECLAIMED, reclaimed) }

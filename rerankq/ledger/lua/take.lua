@@ -1,5 +1,5 @@
 -- take: ready entries become this worker's.
--- Precondition: the room was measured before; an entry is ready and its job live.
+-- Precondition: the room was measured before; an entry is ready, its job live, its lane not paused.
 -- Postcondition: each returned entry is leased and owned by the caller, its job is running and bound
 -- to the caller's model.
 -- Interactive work is taken while any room is left. Bulk work has to fit into `bulk_room`, which
@@ -15,6 +15,10 @@ local lease, version = tonumber(ARGV[3]), tonumber(ARGV[4])
 local most, room, bulk_room = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local bulk_turn, idle, alone = ARGV[8] == '1', ARGV[9] == '1', ARGV[10] == '1'
 local now, taken = now_ms(), {}
+
+local function paused(lane)
+  return redis.call('SISMEMBER', PAUSED, lane) == 1
+end
 
 local function fits(lane, tokens)
   if idle and #taken == 0 then return true end
@@ -49,6 +53,7 @@ end
 -- Up to `limit` entries of the lane. Suspects, and what another version or model has to score, are
 -- passed over, a few hundred of them a call.
 local function take_lane(lane, limit)
+  if paused(lane) then return end
   limit = limit + #taken
   local passed = 0
   while #taken < limit and passed < 500 do
@@ -77,7 +82,7 @@ local function ready_suspect()
   for _, entry in ipairs(redis.call('ZRANGE', SUSPECTS, 0, 99)) do
     local id, k = job_and_k(entry)
     local header = header_of(id)
-    if header and ours(header) then
+    if header and ours(header) and not paused(header.lane) then
       local score = redis.call('ZSCORE', READY .. header.lane, entry)
       if score then return entry, score, header.lane, id, k, header end
     end
@@ -98,4 +103,5 @@ take_lane('bulk', most - #taken)
 -- One worker at a time empties itself for a suspect; a storm must not stop the whole fleet.
 local called = 0
 if ready_suspect() and redis.call('SET', SOLO, worker, 'NX', 'PX', int(lease)) then called = 1 end
-return { redis.call('ZCARD', READY .. 'bulk'), called, unpack(taken) }
+local bulk_ready = paused('bulk') and 0 or redis.call('ZCARD', READY .. 'bulk')
+return { bulk_ready, called, unpack(taken) }

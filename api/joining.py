@@ -1,0 +1,71 @@
+"""Synchronous requests that wait for the same job, and what becomes of it when they are gone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from fastapi import Request
+from redis.exceptions import RedisError
+
+from api.submission import Submitted
+from api.waiting import Waiter
+from rerankq.ledger import calls
+from rerankq.ledger.async_store import AsyncLedger
+from rerankq.ledger.records import JobRecord
+
+COMES_BACK_S = 2.0  # a caller that lost its connection may try again
+
+
+class CallerGone(Exception):
+    """Nobody is there to be answered."""
+
+
+class Joined:
+    """Waits for a job on behalf of requests, each of which may leave.
+
+    Who waits is in the ledger, because the requests may be with several processes. A process that
+    dies takes its requests along uncounted: their jobs are then scored for nobody, once.
+    """
+
+    def __init__(self, ledger: AsyncLedger, waiter: Waiter) -> None:
+        self._ledger = ledger
+        self._waiter = waiter
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    async def until_final(
+        self, submitted: Submitted, seconds: float, request: Request
+    ) -> JobRecord | None:
+        """The job once it is final, or as it is after `seconds`.
+
+        Raises: CallerGone: the job is cancelled unless somebody joins it within `COMES_BACK_S`.
+        """
+        waiting = asyncio.create_task(self._waiter.until_final(submitted.job_id, seconds))
+        gone = asyncio.create_task(_until_gone(request))
+        try:
+            await asyncio.wait((waiting, gone), return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done():
+                return waiting.result()
+        finally:
+            for task in (waiting, gone):
+                task.cancel()
+        leaving = asyncio.create_task(self._leave_later(submitted))
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+        raise CallerGone
+
+    async def give_up(self, submitted: Submitted) -> None:
+        """It took too long: cancel the job unless others still wait for it."""
+        await self._ledger.run(calls.leave(submitted.job_id, submitted.watcher, cancel=True))
+
+    async def _leave_later(self, submitted: Submitted) -> None:
+        # Failing to leave costs the worker's time and nothing else.
+        with contextlib.suppress(RedisError):
+            await self._ledger.run(calls.leave(submitted.job_id, submitted.watcher, cancel=False))
+            await asyncio.sleep(COMES_BACK_S)
+            await self.give_up(submitted)
+
+
+async def _until_gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,38 @@
+"""The client for whoever runs the service: lanes and workers."""
+
+from __future__ import annotations
+
+from rerankq.client import Client
+from rerankq.schema import LaneView, PurgeView, WorkerList, WorkerView
+from rerankq.status import Lane
+from rerankq.transport import parsed
+
+
+class Operator(Client):
+    """A `Client` that also acts on lanes and workers.
+
+    Every method raises `Forbidden` if keys are needed and this one is no operator's.
+    """
+
+    def pause(self, lane: Lane) -> LaneView:
+        """Let workers take nothing more of the lane; what comes waits, and its deadline runs."""
+        return parsed(LaneView, self._send(self._calls.lane(lane, "pause")))
+
+    def resume(self, lane: Lane) -> LaneView:
+        """Let workers take of the lane again."""
+        return parsed(LaneView, self._send(self._calls.lane(lane, "resume")))
+
+    def purge(self, lane: Lane) -> PurgeView:
+        """Cancel every open job of the lane, whoever made it. There is no way back."""
+        return parsed(PurgeView, self._send(self._calls.lane(lane, "purge", confirm=lane)))
+
+    def workers(self) -> list[WorkerView]:
+        """Every worker that is alive."""
+        return parsed(WorkerList, self._send(self._calls.workers())).data
+
+    def drain(self, worker: str) -> WorkerView:
+        """Ask a worker to end its batch, hand the rest back and exit; it does within seconds.
+
+        Raises: NotFound: no such worker is alive.
+        """
+        return parsed(WorkerView, self._send(self._calls.drain(worker)))
