@@ -7,6 +7,8 @@ INSTALLED := $(VENV)/.installed
 SEEDS ?= 1 2 3
 JOBS ?= 2000
 KILLS ?= 30
+STORM ?= 50
+DRAINS ?= 20
 
 .PHONY: demo up test check chaos audit bench wheel model clean
 
@@ -22,8 +24,8 @@ test: $(INSTALLED) ## all tests, on a Redis and workers of their own
 check: $(INSTALLED) ## format, lint, types, import rules
 	$(RUN) -m scripts.check
 
-chaos: $(INSTALLED) ## kill, freeze and cut everything under load: SEEDS= JOBS= KILLS=
-	$(RUN) -m tests.chaos --seeds $(SEEDS) --jobs $(JOBS) --kills $(KILLS)
+chaos: $(INSTALLED) ## kill, freeze, cut and drain under load: SEEDS= JOBS= KILLS= STORM= DRAINS=
+	$(RUN) -m tests.chaos --seeds $(SEEDS) --jobs $(JOBS) --kills $(KILLS) --storm $(STORM) --drains $(DRAINS)
 
 bench: $(INSTALLED) ## the benchmarks, as ratios
 	$(RUN) -m benchmarks.pipeline

@@ -1,4 +1,4 @@
-"""`make chaos`: one run a seed, a line each; exits 1 if anything was lost, wrong or left over."""
+"""`make chaos`: storms, one of kills alone, and drains; 1 if anything was lost, wrong or late."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.chaos.drains import drain
 from tests.chaos.run import Report, run
 from tests.chaos.storm import Plan
 
@@ -15,24 +16,53 @@ HEAD = (
     "seed   jobs  tasks  worst score  kills  leases hit  redis kills  freezes  resets  api kills  "
     "redeliveries  recovery median/slowest  slowest job  left  seconds"
 )
+SECOND_LONG = (150, 400)  # documents that make shards of about a second on a CPU
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="chaos", description=__doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3])
     parser.add_argument("--jobs", type=int, default=2000)
     parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--storm", type=int, default=50, help="kills among shards of a second")
+    parser.add_argument("--drains", type=int, default=20, help="SIGTERMs under saturation")
     args = parser.parse_args()
-    print(HEAD, flush=True)
     clean = True
+    print(HEAD, flush=True)
     for seed in args.seeds:
-        with tempfile.TemporaryDirectory() as folder:
-            report = run(Path(folder), seed=seed, jobs=args.jobs, plan=Plan(kills=args.kills))
-        print(line(report), flush=True)
-        for wrong in [*report.outcome.wrong, *report.left]:
-            print(f"  {wrong}")
-        clean = clean and report.clean
+        clean &= _storm(seed, args.jobs, Plan(kills=args.kills), (1, 40))
+    if args.storm:
+        plan = Plan(kills=args.storm, redis_kills=0, freezes_s=(), resets=0, api_kills=0)
+        clean &= _storm(50, 4 * args.storm, plan, SECOND_LONG)
+    if args.drains:
+        clean &= _drains(args.drains)
     return 0 if clean else 1
+
+
+def _storm(seed: int, jobs: int, plan: Plan, documents: tuple[int, int]) -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        report = run(Path(folder), seed=seed, jobs=jobs, plan=plan, documents=documents)
+    print(line(report), flush=True)
+    for wrong in [*report.outcome.wrong, *report.left]:
+        print(f"  {wrong}")
+    if report.damage.worker_kills < plan.kills:
+        print(f"  only {report.damage.worker_kills} of {plan.kills} kills: more jobs are needed")
+        return False
+    return report.clean
+
+
+def _drains(times: int) -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        drains = drain(Path(folder), times=times)
+    took = f"{statistics.median(drains.exits_s):.1f} s / {max(drains.exits_s):.1f} s"
+    print(
+        f"{len(drains.exits_s)} drains: gone after {took} (median / slowest); "
+        f"{drains.jobs} jobs, {drains.entries} entries, {len(drains.wrong)} wrong",
+        flush=True,
+    )
+    for wrong in drains.wrong:
+        print(f"  {wrong}")
+    return drains.clean
 
 
 def line(report: Report) -> str:

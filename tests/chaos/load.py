@@ -64,7 +64,11 @@ class Texts:
 
 
 class Load:
-    """Jobs of 1 to 40 documents on both lanes, from as many threads as there are clients."""
+    """Jobs on both lanes, from as many threads as there are clients.
+
+    Args:
+        documents: of one job, the least and the most.
+    """
 
     def __init__(
         self,
@@ -73,6 +77,7 @@ class Load:
         texts: Texts,
         *,
         jobs: int,
+        documents: tuple[int, int],
         clients: int,
         seed: int,
     ) -> None:
@@ -82,6 +87,7 @@ class Load:
         self._redis = redis.Redis.from_url(settings.redis_url, socket_timeout=5)
         self._texts = texts
         self._jobs = jobs
+        self._documents = documents
         self._clients = clients
         self._seed = seed
         self._lock = threading.Lock()
@@ -103,7 +109,7 @@ class Load:
 
     def _one(self, client: Client, rng: random.Random, n: int) -> None:
         query = rng.randrange(len(self._texts.queries))
-        chosen = rng.choices(range(len(self._texts.documents)), k=rng.randint(1, 40))
+        chosen = rng.choices(range(len(self._texts.documents)), k=rng.randint(*self._documents))
         started = time.monotonic()
         lane, as_task = rng.choice(["interactive", "bulk"]), rng.random() < TASKS_SHARE
         name = f"chaos {self._seed} {n}"

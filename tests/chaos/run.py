@@ -52,16 +52,23 @@ class Report:
         return not (self.outcome.wrong or self.left or self.backlog_tokens)
 
 
-def run(folder: Path, *, seed: int, jobs: int, plan: Plan) -> Report:
-    started = time.monotonic()
-    environment = {
+def environment() -> dict[str, str]:
+    """Of the system's processes: short times, so that a run shows much in little of it."""
+    return {
         **{key: value for key, value in os.environ.items() if not key.startswith("RERANKQ_")},
         "RERANKQ_DTYPE": "float32",
         "RERANKQ_LEASE_SECONDS": "5",
         "RERANKQ_RESULT_TTL": str(RESULT_TTL_S),
         "RERANKQ_VISIBILITY_TIMEOUT": "5",
     }
-    system = LocalSystem(folder, workers=WORKERS, apis=2, env=environment)
+
+
+def run(
+    folder: Path, *, seed: int, jobs: int, plan: Plan, documents: tuple[int, int] = (1, 40)
+) -> Report:
+    """One storm over `jobs` jobs with so many documents each, from the least to the most."""
+    started = time.monotonic()
+    system = LocalSystem(folder, workers=WORKERS, apis=2, env=environment())
     system.start()
     threading.Thread(target=system.watch, daemon=True).start()
     try:
@@ -69,7 +76,15 @@ def run(folder: Path, *, seed: int, jobs: int, plan: Plan) -> Report:
         texts.score(system.url)
         before = _memory(system)
         settings = Settings(redis_url=system.redis_url, result_ttl=RESULT_TTL_S)
-        load = Load(system.urls, settings, texts, jobs=jobs, clients=CLIENTS, seed=seed)
+        load = Load(
+            system.urls,
+            settings,
+            texts,
+            jobs=jobs,
+            documents=documents,
+            clients=CLIENTS,
+            seed=seed,
+        )
         storm = Storm(system, plan, seed=seed)
         weather = threading.Thread(
             target=storm.run, args=(lambda: load.finished / jobs,), daemon=True
@@ -93,11 +108,19 @@ def _number(ledger: Any, key: str) -> int:
 
 
 def _left(ledger: Any) -> list[str]:
-    """Keys that should be gone and are not, once every result's time is over."""
+    """Keys that should be gone and are not, once every result's time is over.
+
+    What an API put down when it was killed has ten minutes, and is only asked whether it has them.
+    """
     deadline = time.monotonic() + EMPTY_WITHIN_S
     while True:
         names = sorted(key.decode() for key in ledger.scan_iter("rerankq:*", count=1000))
-        left = [name for name in names if not name.startswith(STAYING)]
+        left = [
+            name
+            for name in names
+            if not name.startswith(STAYING)
+            and not (name.startswith("rerankq:stage:") and ledger.pttl(name) > 0)
+        ]
         if not left or time.monotonic() > deadline:
             return left
         time.sleep(0.5)

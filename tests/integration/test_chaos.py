@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.drains import drain
 from tests.chaos.run import run
 from tests.chaos.storm import Plan
 
@@ -21,3 +22,11 @@ def test_nothing_is_lost_in_a_short_storm(tmp_path: Path) -> None:
     damage = report.damage
     assert (damage.worker_kills, damage.redis_kills, damage.freezes) == (3, 1, 1)
     assert damage.leases_hit >= 3, "a kill that hits no lease proves nothing"
+
+
+@pytest.mark.timeout(300)
+def test_workers_that_drain_lose_nothing_and_redo_nothing(tmp_path: Path) -> None:
+    drains = drain(tmp_path, times=2)
+    assert drains.wrong == []
+    assert len(drains.exits_s) == 2
+    assert drains.entries >= 12
