@@ -12,14 +12,16 @@ import logging
 import math
 import threading
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from operator import attrgetter
 from queue import SimpleQueue
 
+from rerankq.status import Lane
 from worker import metrics, vital
 from worker.engine.interface import Engine, EngineBroken, Launch, OutOfMemory
 from worker.planner import cost, plan
+from worker.turns import Turns
 from worker.work import Batch, Item, Work
 
 log = logging.getLogger(__name__)
@@ -49,7 +51,8 @@ class Coalescer:
     ) -> None:
         self._engine = engine
         self._before_launch = before_launch
-        self._waiting: list[Item] = []
+        self._waiting: list[Item] = []  # interactive first, then by order
+        self._turns = Turns(engine.profile.token_budget)
         self._changed = threading.Condition()
         self._stopping = False
         self._may_form = threading.Semaphore(1)
@@ -113,16 +116,28 @@ class Coalescer:
                 self._changed.wait_for(lambda: self._waiting or self._stopping)
                 if self._stopping:
                     return None
-                profile = self._engine.profile
-                pairs = [item.pair for item in self._waiting]
-                chosen = plan(pairs, profile.token_budget, profile.layout)
-                batch = [self._waiting[i] for i in chosen]
-                taken = set(chosen)
-                self._waiting = [w for i, w in enumerate(self._waiting) if i not in taken]
+                batch = self._plan()
             self._before_launch(_works(batch))
             batch = _alive(batch)
             if batch:
                 return batch
+
+    def _plan(self) -> Batch:
+        """Take the next batch out of what waits, led by the lane whose turn it is."""
+        bulk_from = bisect_left(self._waiting, True, key=_is_bulk)
+        interactive, bulk = self._waiting[:bulk_from], self._waiting[bulk_from:]
+        lanes = [bulk, interactive] if self._turns.bulk else [interactive, bulk]
+        leading, others = lanes if lanes[0] else reversed(lanes)
+        waiting = leading + others
+        profile = self._engine.profile
+        pairs = [item.pair for item in waiting]
+        chosen = plan(pairs, profile.token_budget, profile.layout, len(leading))
+        batch = [waiting[i] for i in chosen]
+        taken = set(chosen)
+        self._waiting = sorted((w for i, w in enumerate(waiting) if i not in taken), key=_order)
+        for item in batch:
+            self._turns.count(item.work.lane, item.pair.length, bool(bulk))
+        return batch
 
     def _prepared(self, batch: Batch) -> Launch | None:
         try:
@@ -250,4 +265,9 @@ def _hand_back(batch: Batch) -> None:
         item.work.fail(Draining())
 
 
-_order = attrgetter("work.order")
+def _is_bulk(item: Item) -> bool:
+    return item.work.lane is Lane.BULK
+
+
+def _order(item: Item) -> tuple[bool, float]:
+    return _is_bulk(item), item.work.order

@@ -16,13 +16,13 @@ from rerankq.ledger.calls import Holder, Taken
 from rerankq.ledger.codec import JobContext, ShardInput
 from rerankq.ledger.store import Ledger
 from rerankq.schema import Problem
-from rerankq.status import Lane
 from worker import metrics, vital
 from worker.coalescer import Coalescer, Draining
 from worker.completion import Completion
 from worker.engine.interface import Engine, Unscorable
 from worker.holdings import Holdings
 from worker.room import Closed, Room
+from worker.turns import Turns
 from worker.work import Work
 
 log = logging.getLogger(__name__)
@@ -30,14 +30,12 @@ log = logging.getLogger(__name__)
 LOOK_EVERY_S = 1.0  # without a bell; a lost one costs no more than this
 MOST_TAKEN = 64
 TOKENIZER_THREADS = 2
-BULK_SHARE = 1 / 8  # of the tokens, while both lanes have work
 UNREADABLE = Problem(
     title="Internal Server Error",
     status=500,
     code="unreadable",
     detail="a part of the job cannot be read back from the queue; submit it again",
 )
-BULK_PATIENCE_MS = 2_000  # bulk pairs are scored as if they had come this much later
 
 
 class Intake:
@@ -157,8 +155,9 @@ class Intake:
             entry=item.entry,
             job=item.job_id,
             pairs=pairs,
-            order=item.fair_score + (BULK_PATIENCE_MS if item.lane is Lane.BULK else 0),
+            order=item.fair_score,
             done=self._completion.put,
+            lane=item.lane,
             waited_s=item.waited_ms / 1000,
             first=shard.first,
             log_fields={"request_id": context.request_id},
@@ -166,26 +165,3 @@ class Intake:
         )
         self._holdings.attach(item.entry, work)
         return work
-
-
-class Turns:
-    """Whose turn it is while both lanes have work: one token in eight goes to bulk.
-
-    Args:
-        batch: tokens bulk must be owed before it is let in; one batch, so that a turn is worth it.
-    """
-
-    def __init__(self, batch: int) -> None:
-        self._batch = batch
-        self._owed = 0.0
-
-    @property
-    def bulk(self) -> bool:
-        return self._owed >= self._batch
-
-    def count(self, lane: Lane, tokens: int, bulk_waits: bool) -> None:
-        if lane is Lane.BULK:
-            # Bounded below, or an idle hour's bulk work would be held against it later.
-            self._owed = max(self._owed - tokens, -self._batch)
-        elif bulk_waits:
-            self._owed += tokens * BULK_SHARE / (1 - BULK_SHARE)

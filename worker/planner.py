@@ -9,7 +9,9 @@ from worker.engine.interface import Layout, Pair
 LOOKAHEAD_BUDGETS = 4  # how far behind the first pair the planner may look for company
 
 
-def plan(waiting: Sequence[Pair], budget: int, layout: Layout) -> list[int]:
+def plan(
+    waiting: Sequence[Pair], budget: int, layout: Layout, leading: int | None = None
+) -> list[int]:
     """Choose a batch.
 
     The first pair is always in it, so nobody is passed over for ever; the others are those of the
@@ -18,11 +20,18 @@ def plan(waiting: Sequence[Pair], budget: int, layout: Layout) -> list[int]:
     Args:
         waiting: pairs by urgency, not empty.
         budget: tokens, counted as the layout costs them; a single pair may exceed it.
+        leading: so many of the first, at least one, are not kept waiting for the sake of the
+            others, which only fill what these leave of the budget. Default: all.
 
     Returns: indexes into `waiting`, longest pair first.
     """
     near = _lookahead(waiting, LOOKAHEAD_BUDGETS * budget)
-    chosen = _plan_padded(near, budget) if layout is Layout.PADDED else _plan_packed(near, budget)
+    if layout is Layout.PACKED:
+        chosen = _plan_packed(near, budget)
+    else:
+        chosen = _plan_padded(near[:leading], budget)
+        if leading is not None:
+            chosen += _filling(near, leading, [near[i].length for i in chosen], budget)
     return sorted(chosen, key=lambda i: (-near[i].length, i))
 
 
@@ -64,6 +73,14 @@ def _plan_padded(waiting: Sequence[Pair], budget: int) -> list[int]:
             low -= 1
         else:
             high += 1
+
+
+def _filling(waiting: Sequence[Pair], first: int, lengths: Sequence[int], budget: int) -> list[int]:
+    """What fits beside pairs of these lengths and makes no row longer, from index `first` on."""
+    longest = max(lengths)
+    fitting = [i for i in range(first, len(waiting)) if waiting[i].length <= longest]
+    room = max(0, budget // longest - len(lengths))
+    return sorted(fitting, key=lambda i: -waiting[i].length)[:room]
 
 
 def _plan_packed(waiting: Sequence[Pair], budget: int) -> list[int]:

@@ -25,9 +25,9 @@ from rerankq.ledger.sharding import cut
 from rerankq.ledger.shards import texts_of
 from rerankq.ledgered import LedgeredTask, job_of
 from rerankq.schema import JobRequest, Ranking
+from rerankq.status import Lane
 from worker.coalescer import Draining
 from worker.engine.interface import Unscorable
-from worker.intake import BULK_PATIENCE_MS
 from worker.ranking import ranking, stored
 from worker.room import Closed
 from worker.service import Worker
@@ -195,7 +195,7 @@ def _scored(task: Task, worker: Worker, request: JobRequest, texts: list[str]) -
     worker.room.admit_task(tokens, bulk=bulk)
     try:
         pairs = worker.engine.encode(request.query, request.instruction, texts)
-        order = worker.redis_now_ms() + (BULK_PATIENCE_MS if bulk else 0)
+        order = worker.redis_now_ms()
         ended: list[Future[None]] = [Future() for _ in shape.bounds]
         works = [
             Work(
@@ -204,6 +204,7 @@ def _scored(task: Task, worker: Worker, request: JobRequest, texts: list[str]) -
                 pairs=pairs[start:stop],
                 order=order + k * shape.stride_ms,
                 done=lambda _, k=k: ended[k].set_result(None),  # type: ignore[misc]
+                lane=Lane.BULK if bulk else Lane.INTERACTIVE,
             )
             for k, (start, stop) in enumerate(shape.bounds)
         ]

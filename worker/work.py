@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rerankq.status import Lane
 from worker.engine.interface import Pair
 
 
@@ -17,7 +18,7 @@ class Work:
     Attributes:
         entry: the ledger entry; empty for a public task.
         job: what several works of one job share; batches count jobs by it.
-        order: lower is scored first, in ms.
+        order: lower is scored first within its lane, in ms.
         done: called once, on the device thread, when the last pair is scored or the work has
             failed; it must not block.
         first: index of the first document within its job.
@@ -30,6 +31,7 @@ class Work:
     pairs: Sequence[Pair]
     order: float
     done: Callable[[Work], None]
+    lane: Lane = Lane.INTERACTIVE
     waited_s: float = 0.0
     first: int = 0
     log_fields: dict[str, Any] = field(default_factory=dict)

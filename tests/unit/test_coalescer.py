@@ -8,6 +8,7 @@ from queue import SimpleQueue
 
 import pytest
 
+from rerankq.status import Lane
 from tests.conftest import eventually
 from worker.coalescer import Coalescer, Draining
 from worker.engine.interface import Launch, Layout, Pair, Profile
@@ -84,8 +85,8 @@ def _nothing_ended() -> None:
     ended.clear()
 
 
-def work(*tokens: int, order: float = 0.0, job: str = "j") -> Work:
-    return Work("e", job, [pair(token) for token in tokens], order, lambda w: ended.append(w))
+def work(*tokens: int, order: float = 0.0, job: str = "j", lane: Lane = Lane.INTERACTIVE) -> Work:
+    return Work("e", job, [pair(token) for token in tokens], order, ended.append, lane)
 
 
 def run(engine: HeldEngine, batches: int) -> None:
@@ -131,6 +132,33 @@ def test_urgent_work_goes_before_what_waits(engine: HeldEngine, coalescer: Coale
     run(engine, 2)
     eventually(lambda: len(engine.batches) == 3, 5)
     assert 7 in engine.batches[2]
+
+
+def test_bulk_work_of_long_ago_lets_interactive_work_pass(
+    engine: HeldEngine, coalescer: Coalescer
+) -> None:
+    coalescer.submit(work(*range(100, 150), order=-1e9, lane=Lane.BULK))
+    engine.entered.get(timeout=5)
+    eventually(lambda: coalescer._formed.qsize() == 1, 5)
+    coalescer.submit(work(7))
+    engine.go.release()
+    run(engine, 2)
+    eventually(lambda: len(engine.batches) == 3, 5)
+    assert 7 in engine.batches[2]
+
+
+def test_bulk_work_has_its_turns_however_much_interactive_work_comes(
+    engine: HeldEngine, coalescer: Coalescer
+) -> None:
+    coalescer.submit(work(*range(1000, 1400)))
+    engine.entered.get(timeout=5)
+    coalescer.submit(work(*range(100, 150), order=1.0, lane=Lane.BULK))
+    engine.go.release()
+    run(engine, 30)
+    eventually(lambda: len(engine.batches) == 32, 5)
+    led = [n for n, batch in enumerate(engine.batches) if batch[0] < 1000]
+    assert len(led) in (3, 4)  # batches of ten; one in eight of those that came after it
+    assert led[0] <= 10
 
 
 @pytest.mark.parametrize("bad", [POISON, NAN])

@@ -55,6 +55,23 @@ def test_padded_batch_is_full_when_enough_is_there() -> None:
     assert len(plan(waiting, 2048, Layout.PADDED)) == 2048 // 50
 
 
+@given(waiting=pairs, budget=st.integers(64, 4096), data=st.data())
+def test_those_that_lead_are_planned_as_if_alone(
+    waiting: list[Pair], budget: int, data: st.DataObject
+) -> None:
+    leading = data.draw(st.integers(1, len(waiting)))
+    alone = plan(waiting[:leading], budget, Layout.PADDED)
+    chosen = plan(waiting, budget, Layout.PADDED, leading)
+    assert set(alone) <= set(chosen)
+    batch = [waiting[i] for i in chosen]
+    assert cost(batch, Layout.PADDED) <= budget or len(batch) == 1
+    longest = max(waiting[i].length for i in alone)
+    assert longest == batch[0].length
+    left = [p for i, p in enumerate(waiting) if i >= leading and i not in chosen]
+    if sum(p.length for p in waiting) <= budget and left:  # or the lookahead may end before them
+        assert min(p.length for p in left) > longest or longest * (len(batch) + 1) > budget
+
+
 def test_packed_pays_a_shared_prefix_once() -> None:
     shared = tuple(range(70))
     batch = [Pair(shared, tuple(range(10))) for _ in range(3)]

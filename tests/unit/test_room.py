@@ -8,8 +8,8 @@ import pytest
 from rerankq.status import Lane
 from tests.conftest import eventually
 from worker.holdings import Holdings
-from worker.intake import Turns
 from worker.room import Closed, Room
+from worker.turns import Turns
 
 
 def admitted(room: Room, tokens: int, *, bulk: bool) -> threading.Event:
