@@ -9,8 +9,9 @@ JOBS ?= 2000
 KILLS ?= 30
 STORM ?= 50
 DRAINS ?= 20
+MINUTES ?= 10
 
-.PHONY: demo up test check chaos audit bench wheel model clean
+.PHONY: demo up test check chaos soak audit bench wheel model clean
 
 demo: $(INSTALLED) ## start everything, rank a real example, stop
 	$(RUN) -m scripts.demo
@@ -26,6 +27,9 @@ check: $(INSTALLED) ## format, lint, types, import rules
 
 chaos: $(INSTALLED) ## kill, freeze, cut and drain under load: SEEDS= JOBS= KILLS= STORM= DRAINS=
 	$(RUN) -m tests.chaos --seeds $(SEEDS) --jobs $(JOBS) --kills $(KILLS) --storm $(STORM) --drains $(DRAINS)
+
+soak: $(INSTALLED) ## saturation: memory, interactive latency, turns of bulk jobs: MINUTES=
+	$(RUN) -m benchmarks.soak --minutes $(MINUTES)
 
 bench: $(INSTALLED) ## the benchmarks, as ratios
 	$(RUN) -m benchmarks.pipeline

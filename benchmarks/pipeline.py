@@ -24,6 +24,7 @@ from pathlib import Path
 
 import httpx
 
+from benchmarks import prose
 from benchmarks.spread import spread
 from rerankq import Client
 from rerankq.settings import Settings
@@ -31,7 +32,6 @@ from scripts.localsystem import LocalSystem
 from worker.engine.hosted import HostedEngine, host
 from worker.planner import plan
 
-ROOT = Path(__file__).resolve().parent.parent
 MODEL = "models/demo"
 CLIENTS = 16
 Job = tuple[str, list[str]]
@@ -55,14 +55,8 @@ def main() -> None:
 
 
 def _jobs(count: int) -> list[Job]:
-    """Real prose of mixed length: runs of words of the licence, 5 to 120 of them."""
-    rng, words = random.Random(1), (ROOT / "LICENSE").read_text().split()
-
-    def run(longest: int) -> str:
-        start = rng.randrange(len(words) - longest)
-        return " ".join(words[start : start + rng.randint(5, longest)])
-
-    return [(run(12), [run(120) for _ in range(rng.randint(20, 100))]) for _ in range(count)]
+    rng = random.Random(1)
+    return [(prose.query(rng), prose.documents(rng, rng.randint(20, 100))) for _ in range(count)]
 
 
 def _throughput(jobs: list[Job], engine: HostedEngine, system: LocalSystem, rounds: int) -> None:

@@ -1,4 +1,4 @@
-"""Workers told to stop under saturation, again and again: gone in seconds, nothing lost or redone."""
+"""Workers told to stop under saturation, again and again: gone in seconds, nothing redone."""
 
 from __future__ import annotations
 
