@@ -10,8 +10,9 @@ KILLS ?= 30
 STORM ?= 50
 DRAINS ?= 20
 MINUTES ?= 10
+CASES ?= 20000
 
-.PHONY: demo up test check chaos soak audit bench wheel model clean
+.PHONY: demo up test check chaos fuzz soak audit bench wheel model clean
 
 demo: $(INSTALLED) ## start everything, rank a real example, stop
 	$(RUN) -m scripts.demo
@@ -27,6 +28,9 @@ check: $(INSTALLED) ## format, lint, types, import rules
 
 chaos: $(INSTALLED) ## kill, freeze, cut and drain under load: SEEDS= JOBS= KILLS= STORM= DRAINS=
 	$(RUN) -m tests.chaos --seeds $(SEEDS) --jobs $(JOBS) --kills $(KILLS) --storm $(STORM) --drains $(DRAINS)
+
+fuzz: $(INSTALLED) ## generated requests for every call, each answer checked: CASES=
+	$(RUN) -m tests.fuzz --cases $(CASES)
 
 soak: $(INSTALLED) ## saturation: memory, interactive latency, turns of bulk jobs: MINUTES=
 	$(RUN) -m benchmarks.soak --minutes $(MINUTES)

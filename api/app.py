@@ -33,8 +33,10 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.front = front
     problems.install(app)
+    app.state.routes = []  # the framework hides them behind what it includes
     for resource in (jobs, rerank, service, operate):
         app.include_router(resource.router)
+        app.state.routes += resource.router.routes
     # The one added last is the outermost.
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     app.add_middleware(KeyRequired, keys=front.keys)

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import Body
 
-from rerankq.schema import Problem
+from rerankq.schema import Job, Problem
 
 _JOB_ID = "job_019abc0de4f0a1b2c3d4e5f60718293a4b5c6d7e"
 _QUERY = "how do I stop a service?"
@@ -80,10 +80,12 @@ RERANK_REQUEST = Body(
 _REFUSED: dict[int, tuple[str, str]] = {
     400: ("invalid_json", "the body is not JSON: Expecting value"),
     401: ("unauthorized", "a valid API key is needed: Authorization: Bearer KEY"),
+    403: ("operator_required", "this key is not among RERANKQ_OPERATORS"),
     404: (
         "not_found",
         "no job 'job_0': it never was, it belongs to another key, or its time is over",
     ),
+    408: ("body_too_slow", "body: nothing more of it came for 30 s"),
     409: ("not_succeeded", "job job_0 is running; results exist once it has succeeded"),
     413: ("too_large", "documents: 100001 given; the limit is 100000 a job"),
     415: ("unsupported_media_type", "Content-Type: must be application/json, not text/plain"),
@@ -91,41 +93,65 @@ _REFUSED: dict[int, tuple[str, str]] = {
     429: ("backlog_full", "the bulk lane holds 100000 shards; the limit is 100000"),
     503: ("queue_unavailable", "the queue's Redis does not answer; try again"),
 }
-
-
-def _refusal(status: int, code: str, detail: str) -> dict[str, Any]:
-    title = HTTPStatus(status).phrase
-    example = {"type": "about:blank", "title": title, "status": status, "code": code}
-    content = {"application/problem+json": {"example": example | {"detail": detail}}}
-    return {"description": code, "model": Problem, "content": content}
-
-
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: _refusal(status, *words) for status, words in _REFUSED.items()
-}
-FORBIDDEN: dict[int | str, dict[str, Any]] = {
-    403: _refusal(403, "operator_required", "this key is not among RERANKQ_OPERATORS")
+_RETRY_AFTER = {
+    "Retry-After": {
+        "description": "Seconds until another try may succeed.",
+        "required": True,
+        "schema": {"type": "integer", "minimum": 1},
+    }
 }
 
-SUBMITTED: dict[int | str, dict[str, Any]] = {
+
+def _refusal(status: int) -> dict[str, Any]:
+    code, detail = _REFUSED[status]
+    # By hand and not by `model`, which would describe it as application/json.
+    content = {
+        "schema": {"$ref": f"#/components/schemas/{Problem.__name__}"},
+        "example": {
+            "type": "about:blank",
+            "title": HTTPStatus(status).phrase,
+            "status": status,
+            "code": code,
+            "detail": detail,
+        },
+    }
+    headers = _RETRY_AFTER if status in (429, 503) else {}
+    return {
+        "description": code,
+        "headers": headers,
+        "content": {"application/problem+json": content},
+    }
+
+
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What a call may be refused with, as OpenAPI's `responses`."""
+    return {status: _refusal(status) for status in statuses}
+
+
+REFUSALS = refusals(401, 422, 503)  # of every call that touches jobs
+OPERATORS_REFUSALS = refusals(401, 403, 422, 503)
+_OF_A_JOB = refusals(404)
+_OF_A_BODY = refusals(400, 404, 408, 413, 415, 429)
+
+SUBMITTED = _OF_A_BODY | {
     202: _json("Durable; not finished yet, or not waited for.", _QUEUED),
-    200: _json("Finished within `Prefer: wait`.", _JOB),
+    200: _json("Finished within `Prefer: wait`.", _JOB) | {"model": Job},
 }
-JOB: dict[int | str, dict[str, Any]] = {200: _json("The job.", _JOB)}
-RETRIED: dict[int | str, dict[str, Any]] = {202: _json("The new job.", _QUEUED)}
+JOB = _OF_A_JOB | {200: _json("The job.", _JOB)}
+RETRIED = refusals(404, 409, 429) | {202: _json("The new job.", _QUEUED)}
 JOB_LIST: dict[int | str, dict[str, Any]] = {
     200: _json(
         "A page.", {"object": "list", "data": [_JOB | {"results": None}], "next_cursor": None}
     )
 }
-NDJSON: dict[int | str, dict[str, Any]] = {
+NDJSON = refusals(404, 409) | {
     200: _text(
         "One result a line, best first.",
         "application/x-ndjson",
         '{"index":0,"relevance_score":0.991}\n{"index":1,"relevance_score":0.0004}\n',
     )
 }
-RERANKED: dict[int | str, dict[str, Any]] = {
+RERANKED = _OF_A_BODY | {
     200: _json(
         "The ranking, best first.",
         {
@@ -143,7 +169,7 @@ RERANKED: dict[int | str, dict[str, Any]] = {
         },
     )
 }
-QUEUE: dict[int | str, dict[str, Any]] = {
+QUEUE = refusals(401, 503) | {
     200: _json(
         "The queue.",
         {
@@ -177,8 +203,8 @@ _WORKER = {
 WORKERS: dict[int | str, dict[str, Any]] = {
     200: _json("Who is alive.", {"object": "list", "data": [_WORKER]})
 }
-DRAINING: dict[int | str, dict[str, Any]] = {202: _json("It was asked to.", _WORKER)}
-MODELS: dict[int | str, dict[str, Any]] = {
+DRAINING = refusals(404) | {202: _json("It was asked to.", _WORKER)}
+MODELS = refusals(401, 503) | {
     200: _json(
         "The served models.",
         {
@@ -202,6 +228,7 @@ MODELS: dict[int | str, dict[str, Any]] = {
     )
 }
 TEXT_OK: dict[int | str, dict[str, Any]] = {200: _text("Yes.", "text/plain", "ok\n")}
+READY = TEXT_OK | refusals(503)
 METRICS: dict[int | str, dict[str, Any]] = {
     200: _text("Prometheus text.", "text/plain", "rerankq_backlog_tokens 61440\n")
 }

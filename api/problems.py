@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from rerankq import logs
 from rerankq.errors import LaterVersion
@@ -79,14 +80,25 @@ def install(app: FastAPI) -> None:
     app.exception_handler(LaterVersion)(_on_later_version)
 
 
-async def _on_http(_: Request, error: HTTPException) -> Response:
+async def _on_http(request: Request, error: HTTPException) -> Response:
     headers = dict(error.headers or {})
     if isinstance(error, Refusal):
         return refused(error)
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(_methods(request))
     codes = {400: "invalid_json", 404: "not_found", 405: "method_not_allowed"}
     code = codes.get(error.status_code, "http_error")
     field = "body" if code == "invalid_json" else None
     return response(problem(error.status_code, code, str(error.detail), field=field), headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """What may be done with this path; the framework names the methods of one route only."""
+    methods: set[str] = set()
+    for route in (*request.app.state.routes, *request.app.routes):
+        if route.matches(request.scope)[0] is not Match.NONE:
+            methods |= getattr(route, "methods", None) or set()
+    return sorted(methods)
 
 
 async def _on_invalid(request: Request, error: RequestValidationError) -> Response:

@@ -6,7 +6,7 @@ import json
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, JsonValue
+from pydantic import AfterValidator, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
 MAX_QUERY_BYTES = 64 * 1024
@@ -68,8 +68,13 @@ def _json_metadata(metadata: dict[str, JsonValue] | None) -> dict[str, JsonValue
     return metadata
 
 
-Query = Annotated[str, AfterValidator(_not_blank), at_most(MAX_QUERY_BYTES)]
-Instruction = Annotated[str, AfterValidator(_not_blank), at_most(MAX_INSTRUCTION_BYTES)]
+# What JSON Schema can say of it.
+_SHOWN_NOT_BLANK = Field(json_schema_extra={"pattern": r"\S"})
+
+Query = Annotated[str, AfterValidator(_not_blank), _SHOWN_NOT_BLANK, at_most(MAX_QUERY_BYTES)]
+Instruction = Annotated[
+    str, AfterValidator(_not_blank), _SHOWN_NOT_BLANK, at_most(MAX_INSTRUCTION_BYTES)
+]
 DocumentText = Annotated[str, at_most(MAX_DOCUMENT_BYTES)]
 ModelName = Annotated[str, at_most(512)]
 WebhookUrl = Annotated[str, AfterValidator(_web_address), at_most(2048)]

@@ -27,6 +27,11 @@ NDJSON_SLICE = 1_000
 SCAN_SLICE = 200  # headers read at once in search of a status
 MOST_SCANNED = 2_000
 
+
+class NdJson(StreamingResponse):
+    media_type = "application/x-ndjson"
+
+
 Caller = Annotated[str, Depends(owner)]
 Parts = Annotated[Front, Depends(front)]
 Wait = Annotated[
@@ -73,7 +78,7 @@ async def read(
     return _answer(await _shown(parts, job, partial))
 
 
-@router.get("/{job_id}/results", responses=examples.NDJSON)
+@router.get("/{job_id}/results", response_class=NdJson, responses=examples.NDJSON)
 async def results(job_id: str, caller: Caller, parts: Parts) -> StreamingResponse:
     """The ranking of a finished job as NDJSON, best first."""
     job = await _owned(parts, job_id, caller)
@@ -81,7 +86,7 @@ async def results(job_id: str, caller: Caller, parts: Parts) -> StreamingRespons
         detail = f"job {job_id} is {job.status}; results exist once it has succeeded"
         raise Refusal(409, "not_succeeded", detail, field="job_id")
     lines = _lines(await _ranking(parts, job))
-    return StreamingResponse(lines, media_type="application/x-ndjson")
+    return NdJson(lines)
 
 
 @router.get("", response_model=JobList, responses=examples.JOB_LIST)

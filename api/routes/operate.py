@@ -26,7 +26,7 @@ router = APIRouter(
     prefix="/v1",
     tags=["operate"],
     dependencies=[Depends(_operator)],
-    responses=examples.REFUSALS | examples.FORBIDDEN,
+    responses=examples.OPERATORS_REFUSALS,
 )
 
 

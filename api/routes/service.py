@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import Any
 
 from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from redis.exceptions import RedisError
 
@@ -13,7 +14,7 @@ import rerankq
 from api import examples, metrics
 from api.fleet import total_rate
 from api.front import Front
-from api.problems import problem, response
+from api.problems import REDIS_RETRY_S, problem, response
 from api.routes.jobs import Caller, Parts
 from rerankq.ledger.async_store import LaneCounts
 from rerankq.ledger.records import WorkerInfo
@@ -49,19 +50,20 @@ async def models(parts: Parts, _: Caller) -> ModelList:
     return ModelList(data=served or [ServedModel(id=parts.settings.model)])
 
 
-@router.get("/livez", responses=examples.TEXT_OK)
+@router.get("/livez", response_class=PlainTextResponse, responses=examples.TEXT_OK)
 async def livez() -> Response:
     """This process answers."""
     return Response("ok\n", media_type="text/plain")
 
 
-@router.get("/readyz", responses=examples.TEXT_OK)
+@router.get("/readyz", response_class=PlainTextResponse, responses=examples.READY)
 async def readyz(parts: Parts) -> Response:
     """Jobs can be taken: Redis answers."""
     try:
         await parts.ledger.ping()
     except RedisError:
-        return response(problem(503, "queue_unavailable", "Redis does not answer"))
+        body = problem(503, "queue_unavailable", "Redis does not answer")
+        return response(body, {"Retry-After": str(REDIS_RETRY_S)})
     return Response("ok\n", media_type="text/plain")
 
 
@@ -84,7 +86,7 @@ async def health(parts: Parts) -> dict[str, Any]:
     }
 
 
-@router.get("/metrics", responses=examples.METRICS)
+@router.get("/metrics", response_class=PlainTextResponse, responses=examples.METRICS)
 async def scrape(parts: Parts) -> Response:
     """Prometheus. What is read from the ledger is missing, or NaN, while Redis is away."""
     try:

@@ -1,0 +1,1 @@
+"""Generated requests for every call of the OpenAPI document, each answer checked: `make fuzz`."""

@@ -1,0 +1,60 @@
+"""What every answer must hold to, whatever was asked."""
+
+from __future__ import annotations
+
+from schemathesis import Case, CheckContext, Response
+from schemathesis.checks import CheckFunction
+from schemathesis.specs.openapi.checks import (
+    allow_header_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+)
+
+from rerankq.schema import Problem, Result
+
+PROBLEM = "application/problem+json"
+
+
+def no_error_of_ours(_: CheckContext, response: Response, case: Case) -> None:
+    """503 says when to come back; that the document knows it is another check's."""
+    status = response.status_code
+    assert status < 500 or status == 503, f"{status}: {response.text[:300]}"
+    assert status not in (429, 503) or "retry-after" in response.headers, "no Retry-After"
+
+
+def is_named(_: CheckContext, response: Response, case: Case) -> None:
+    assert response.headers.get("x-request-id", [""])[0], "no X-Request-ID"
+
+
+def refuses_with_a_problem(_: CheckContext, response: Response, case: Case) -> None:
+    if response.status_code < 400:
+        return
+    assert response.headers["content-type"] == [PROBLEM], response.headers["content-type"]
+    problem = Problem.model_validate_json(response.content)
+    assert problem.status == response.status_code
+    assert [problem.request_id] == response.headers["x-request-id"]
+
+
+def ranks_line_by_line(_: CheckContext, response: Response, case: Case) -> None:
+    """OpenAPI 3.1 has no schema for the lines of NDJSON."""
+    if response.headers.get("content-type") == ["application/x-ndjson"]:
+        lines = response.content.decode().splitlines()
+        scores = [Result.model_validate_json(line, strict=True).relevance_score for line in lines]
+        assert scores == sorted(scores, reverse=True)
+
+
+CHECKS: list[CheckFunction] = [
+    no_error_of_ours,
+    is_named,
+    refuses_with_a_problem,
+    ranks_line_by_line,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    unsupported_method,
+    allow_header_conformance,
+]
