@@ -25,6 +25,8 @@ from worker.service import Worker
 
 log = logging.getLogger("worker")
 
+TRANSPORT = "worker.transport:Transport"
+
 
 def main() -> int:
     settings = startup.begin()
@@ -78,6 +80,7 @@ def _consume(app: Celery, worker: Worker, concurrency: int) -> int:
     signals.worker_ready.connect(on_ready, weak=False)
     signals.worker_shutting_down.connect(on_shutting_down, weak=False)
     app.conf.worker_prefetch_multiplier = 1
+    app.conf.broker_transport = TRANSPORT
     consumer = app.Worker(
         hostname=f"{worker.id}@{socket.gethostname()}",
         pool_cls="threads",

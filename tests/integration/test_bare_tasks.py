@@ -1,0 +1,90 @@
+"""A public task sent bare, by its name: no death of a worker and no garbage loses it."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+import pytest
+import redis
+from celery import Celery
+from celery.result import AsyncResult
+
+from scripts.localsystem import LocalSystem
+from tests.conftest import StartSystem, eventually
+from tests.killed_worker import MARK
+
+TASK = "rerankq.rerank"
+KWARGS = {"query": "which process uses a port?", "documents": ["ss lists ports.", "dough"]}
+QUEUES = ("rerankq.interactive", "rerankq.bulk")
+
+
+def foreign(system: LocalSystem) -> Celery:
+    return Celery(broker=system.redis_url, backend=system.redis_url)
+
+
+def send(system: LocalSystem, queue: str = QUEUES[1], **options: Any) -> AsyncResult:
+    return foreign(system).send_task(TASK, kwargs=KWARGS, queue=queue, **options)
+
+
+def killed(start_system: StartSystem, monkeypatch: pytest.MonkeyPatch, transport: str) -> Any:
+    """A system whose only worker was killed with a message in its hands, and the message."""
+    monkeypatch.setenv("KILLED_TRANSPORT", transport)
+    system = start_system(worker_module="tests.killed_worker", visibility_timeout="5")
+    result = send(system)
+    worker = system.child("worker-1")
+    eventually(lambda: not worker.alive)
+    return system, result
+
+
+def test_the_message_of_a_worker_killed_before_booking_it_comes_back(
+    start_system: StartSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system, result = killed(start_system, monkeypatch, "worker.transport:Transport")
+    system._spawn(system.child("worker-1"))
+    assert len(result.get(timeout=60)["results"]) == 2
+    with redis.Redis.from_url(system.redis_url) as broker:
+        assert int(broker.get(MARK) or 0) == 2
+        eventually(lambda: not broker.exists("unacked", "unacked_index"))
+
+
+def test_what_it_is_good_for(start_system: StartSystem, monkeypatch: pytest.MonkeyPatch) -> None:
+    """kombu's own transport: the message is nowhere any more. If this fails, ours can go."""
+    system, _ = killed(start_system, monkeypatch, "redis")
+    with redis.Redis.from_url(system.redis_url) as broker:
+        assert not broker.exists(*QUEUES, "unacked", "unacked_index")
+
+
+def test_garbage_is_dropped_and_the_worker_lives(demo_system: LocalSystem) -> None:
+    worker = demo_system.child("worker-1")
+    before = worker.process
+    whole = {
+        "delivery_tag": str(uuid.uuid4()),
+        "delivery_info": {"exchange": "", "routing_key": ""},
+    }
+    for garbage in (
+        *("{", b"\xff\xfe", "7", "[]", "null", '"text"', "{}", "[" * 2000),
+        json.dumps({"properties": None}),
+        json.dumps({"properties": {"delivery_tag": 7}}),
+        json.dumps({"properties": {"delivery_tag": "no place"}}),
+        json.dumps({"properties": whole | {"body_encoding": "base64"}, "body": "?"}),
+        json.dumps({"properties": whole | {"body_encoding": "unknown"}, "body": "text"}),
+    ):
+        with redis.Redis.from_url(demo_system.redis_url) as broker:
+            broker.lpush(QUEUES[0], garbage)
+    with redis.Redis.from_url(demo_system.redis_url) as broker:
+        broker.lpush("rerankq.bell", "{")
+        result = send(demo_system, QUEUES[0])
+        assert len(result.get(timeout=30)["results"]) == 2
+        eventually(lambda: not broker.exists(*QUEUES, "rerankq.bell"))
+        eventually(lambda: not broker.exists("unacked", "unacked_index"))
+    assert worker.alive
+    assert worker.process is before
+
+
+@pytest.mark.parametrize("queue", QUEUES)
+def test_every_priority_is_served(demo_system: LocalSystem, queue: str) -> None:
+    results = [send(demo_system, queue, priority=priority) for priority in (0, 3, 5, 6, 9)]
+    for result in results:
+        assert len(result.get(timeout=30)["results"]) == 2

@@ -1,0 +1,188 @@
+"""kombu's Redis transport, made safe for public tasks: taken and booked in one script.
+
+kombu pops a message with BRPOP and books it in `unacked` by a second call: killed in between, a
+worker takes it to the grave. Here nothing is popped by what blocks. A connection for each public
+queue waits until the queue has something (BLMOVE of its last message onto its own place), and one
+script then pops and books it. Bells stay with BRPOP: one that is lost costs nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import cached_property
+from queue import Empty
+from time import monotonic, time
+from typing import Any
+
+from kombu.transport import redis, virtual
+from kombu.utils.encoding import bytes_to_str
+from kombu.utils.json import loads
+from redis.exceptions import ResponseError
+
+from rerankq.ledger.keys import QUEUE_BULK, QUEUE_INTERACTIVE
+
+log = logging.getLogger(__name__)
+
+BOOKED = (QUEUE_INTERACTIVE, QUEUE_BULK)
+
+# KEYS: unacked_index, unacked, then the lists, first come first served. ARGV: the time, in seconds.
+# Gives the list, the message's tag and its text; no tag with what is no message and is dropped.
+# The text is stored as it is, beside its exchange and routing key: cjson would not write it equal.
+# RPOP first: on a full Redis only a script that has written already may go on.
+POP = """
+local function inside(value, name)
+  return type(value) == 'table' and value[name] or nil
+end
+for i = 3, #KEYS do
+  local raw = redis.call('RPOP', KEYS[i])
+  if raw then
+    local ok, message = pcall(cjson.decode, raw)
+    local properties = inside(ok and message, 'properties')
+    local tag, info = inside(properties, 'delivery_tag'), inside(properties, 'delivery_info')
+    local exchange, routing_key = inside(info, 'exchange'), inside(info, 'routing_key')
+    if type(tag) ~= 'string' or type(exchange) ~= 'string' or type(routing_key) ~= 'string' then
+      return {KEYS[i], '', raw}
+    end
+    local where = cjson.encode(exchange) .. ',' .. cjson.encode(routing_key)
+    redis.call('HSET', KEYS[2], tag, '[' .. raw .. ',' .. where .. ']')
+    redis.call('ZADD', KEYS[1], ARGV[1], tag)
+    return {KEYS[i], tag, raw}
+  end
+end
+return nil
+"""
+
+
+class Peek:
+    """The standing question whether a queue has something, on a connection of its own."""
+
+    def __init__(self, channel: Channel, queue: str) -> None:
+        self._channel = channel
+        self._queue = queue
+        self._client = channel._create_client(asynchronous=True)
+        self._asked = False
+        self._due = 0.0  # when the answer is; after a refusal, when to ask again
+
+    def ask(self) -> None:
+        """Unless it was asked already. Raises: redis.RedisError: there is no connection."""
+        channel, client = self._channel, self._client
+        cycle, now = channel.connection.cycle, monotonic()
+        if self._asked and now > self._due + channel.health_check_interval:
+            client.connection.disconnect()  # it is open on this side only
+        if not cycle._client_registered(channel, client, self._queue):
+            cycle._register(channel, client, self._queue)
+            self._asked = False
+        if self._asked or now < self._due:
+            return
+        same = (self._queue, self._queue, "RIGHT", "RIGHT")
+        client.connection.send_command("BLMOVE", *same, channel.brpop_timeout)
+        self._asked, self._due = True, now + channel.brpop_timeout
+
+    def answered(self) -> None:
+        """Read what became readable. Raises: redis.RedisError: the connection is gone."""
+        connection = self._client.connection
+        self._asked = False
+        try:
+            self._client.parse_response(connection, "BLMOVE")
+            self._due = 0.0
+        except ResponseError as error:  # Redis is full
+            log.warning("queue not watched", extra={"reason": type(error).__name__})
+        except self._channel.connection_errors:
+            connection.disconnect()
+            raise
+
+
+class QoS(redis.QoS):  # type: ignore[misc]
+    """kombu's book of deliveries, in which the script has written already."""
+
+    def append(self, message: Any, delivery_tag: str) -> None:
+        if delivery_tag == self.channel.booked:
+            virtual.QoS.append(self, message, delivery_tag)
+        else:
+            super().append(message, delivery_tag)
+
+
+class Channel(redis.Channel):  # type: ignore[misc]
+    """Takes from the public queues by the script, and from all others as kombu does."""
+
+    QoS = QoS
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.peeks: dict[str, Peek] = {}
+        self.booked = ""  # the tag of the message that is being delivered
+        self._turns = list(BOOKED)
+        super().__init__(*args, **kwargs)
+
+    @property
+    def active_queues(self) -> list[str]:
+        """Those that BRPOP waits for."""
+        return [queue for queue in super().active_queues if queue not in BOOKED]
+
+    def peek(self) -> None:
+        """Wait for the public queues, if there is room for what they may have."""
+        for queue in BOOKED:
+            if queue in self._active_queues and self.qos.can_consume():
+                if queue not in self.peeks:
+                    self.peeks[queue] = Peek(self, queue)
+                self.peeks[queue].ask()
+
+    def take(self) -> None:
+        """Deliver what the public queues have and there is room for, each in its turn."""
+        while self.qos.can_consume():
+            queues = [queue for queue in self._turns if queue in self._active_queues]
+            lists = [self._q_for_pri(queue, n) for n in self.priority_steps for queue in queues]
+            with self.conn_or_acquire() as client:
+                keys = [self.unacked_index_key, self.unacked_key, *lists]
+                taken = self._pop(keys=keys, args=[time()], client=client)
+            if taken is None:
+                return
+            queue, self.booked = bytes_to_str(taken[0]).split(self.sep)[0], bytes_to_str(taken[1])
+            self._turns.remove(queue)
+            self._turns.append(queue)
+            self._hand_on(queue, taken[2])
+
+    def _hand_on(self, queue: str, text: bytes) -> None:
+        try:
+            payload = loads(bytes_to_str(text))
+            self.Message(payload, channel=self)
+        except Exception as error:  # whatever a foreign text makes of kombu's reading
+            fields = {"queue": queue, "bytes": len(text), "reason": type(error).__name__}
+            log.error("no message: dropped", extra=fields)
+            self.qos._remove_from_indices(self.booked).execute()
+        else:
+            self.connection._deliver(payload, queue)
+
+    def _brpop_read(self, **options: Any) -> Any:
+        try:
+            return super()._brpop_read(**options)
+        except ValueError as error:
+            log.error("no bell: dropped", extra={"reason": type(error).__name__})
+            raise Empty from None
+
+    @cached_property
+    def _pop(self) -> Any:
+        return self._create_client().register_script(POP)
+
+
+class Poller(redis.MultiChannelPoller):  # type: ignore[misc]
+    """kombu's loop, which keeps the questions standing."""
+
+    def on_poll_start(self) -> None:
+        super().on_poll_start()
+        for channel in self._channels:
+            channel.peek()
+
+    def on_readable(self, fileno: int) -> Any:
+        channel, kind = self._fd_to_chan.get(fileno, (None, ""))
+        if channel is not None and kind in channel.peeks:
+            channel.peeks[kind].answered()
+            return channel.take()  # whatever the answer was: priorities have lists of their own
+        return super().on_readable(fileno)
+
+
+class Transport(redis.Transport):  # type: ignore[misc]
+    Channel = Channel
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.cycle = Poller()
