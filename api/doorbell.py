@@ -13,6 +13,7 @@ from typing import Any
 
 from celery import Celery
 
+from rerankq import tls
 from rerankq.ledger.connection import connect
 from rerankq.ledger.keys import QUEUE_BELL, TASK_BELL
 
@@ -63,4 +64,4 @@ class Doorbell:
                         TASK_BELL, queue=QUEUE_BELL, ignore_result=True, retry=False
                     )
             except Exception as error:  # whatever the broker raises: the workers look by themselves
-                log.warning("no bell rung", extra={"reason": type(error).__name__})
+                log.warning("no bell rung", extra={"reason": tls.reason(error)})

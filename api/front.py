@@ -17,6 +17,7 @@ from api.joining import Joined
 from api.submission import Submission
 from api.waiting import Waiter
 from api.webhooks import Webhooks
+from rerankq import tls
 from rerankq.celery_app import make_app
 from rerankq.ledger import calls
 from rerankq.ledger.async_store import AsyncLedger
@@ -77,7 +78,7 @@ class Front:
                     log.info("reaped", extra=asdict(reaped))
                 self.submission.redis_memory = await self.ledger.memory_share()
             except Exception as error:  # whatever it is, the next one must come
-                log.warning("no reap", extra={"reason": type(error).__name__})
+                log.warning("no reap", extra={"reason": tls.reason(error)})
             await asyncio.sleep(REAP_EVERY_S)
 
 

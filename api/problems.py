@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from rerankq import logs
+from rerankq import logs, tls
 from rerankq.errors import LaterVersion
 from rerankq.ledger.connection import may_pass
 from rerankq.schema import Problem
@@ -137,7 +137,7 @@ def _limit(first: Any) -> float | str | None:
 async def _on_redis(_: Request, error: RedisError) -> Response:
     if not may_pass(error):
         raise error  # it answered, and did not like the question: a bug of ours
-    log.warning("redis is away", extra={"reason": type(error).__name__})
+    log.warning("redis is away", extra={"reason": tls.reason(error)})
     body = problem(503, "queue_unavailable", "the queue's Redis does not answer; try again")
     return response(body, {"Retry-After": str(REDIS_RETRY_S)})
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from api import metrics
+from rerankq import tls
 from rerankq.ledger.async_store import AsyncLedger
 from rerankq.ledger.keys import Key, name
 from rerankq.ledger.records import JobRecord
@@ -70,7 +71,7 @@ class Waiter:
             try:
                 await self._listen()
             except Exception as error:  # whatever it is, the next try must come
-                log.warning("subscription lost", extra={"reason": type(error).__name__})
+                log.warning("subscription lost", extra={"reason": tls.reason(error)})
                 await asyncio.sleep(_RECONNECT_S)
 
     async def _listen(self) -> None:

@@ -6,6 +6,7 @@ import kombu
 from celery import Celery
 from kombu import Exchange, Queue
 
+from rerankq import tls
 from rerankq.errors import SettingsError
 from rerankq.ledger.keys import (
     QUEUE_BELL,
@@ -26,8 +27,11 @@ def make_app(settings: Settings, *, name: str = "rerankq") -> Celery:
     """
     if kombu.VERSION[:2] < LEAST_KOMBU:
         raise SettingsError(f"kombu {kombu.__version__} is too old: 5.7 or newer is needed")
-    app = Celery(name, broker=settings.redis_url, backend=settings.redis_url, set_as_current=False)
+    url, secured = tls.without_options(settings.redis_url), tls.options(settings.redis_url)
+    app = Celery(name, broker=url, backend=url, set_as_current=False)
     app.conf.update(
+        broker_use_ssl=secured,
+        redis_backend_use_ssl=secured,
         accept_content=["json"],
         task_serializer="json",
         result_serializer="json",

@@ -10,8 +10,9 @@ import os
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from rerankq import tls
 from rerankq.errors import SettingsError
 from rerankq.fields import MOST_DOCUMENTS
 
@@ -35,7 +36,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    redis_url: str = Field(
+    redis_url: Annotated[str, AfterValidator(tls.checked)] = Field(
         "redis://127.0.0.1:6379/0",
         pattern=r"^(rediss?|unix)://",
         repr=False,
@@ -169,4 +170,5 @@ def _one_line(error: ValidationError) -> str:
     name = str(first["loc"][0])
     secret = not (Settings.model_fields[name].repr if name in Settings.model_fields else True)
     value = "(hidden)" if secret else repr(first["input"])
-    return f"{PREFIX}{name.upper()}={value}: {first['msg']}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{PREFIX}{name.upper()}={value}: {message}"

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from redis.exceptions import RedisError
 
+from rerankq import tls
 from rerankq.errors import DecodeError
 from rerankq.ledger import calls
 from rerankq.ledger.calls import Holder, Taken
@@ -90,7 +91,7 @@ class Intake:
                 while not self._stopping and self._room.free > 0 and self._take():
                     pass
             except RedisError as error:
-                log.warning("nothing taken", extra={"reason": type(error).__name__})
+                log.warning("nothing taken", extra={"reason": tls.reason(error)})
                 time.sleep(LOOK_EVERY_S)
 
     def _take(self) -> bool:

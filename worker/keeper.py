@@ -13,6 +13,7 @@ from typing import Literal
 
 from redis.exceptions import RedisError
 
+from rerankq import tls
 from rerankq.ledger import calls
 from rerankq.ledger.records import WorkerInfo
 from rerankq.ledger.store import Ledger
@@ -69,7 +70,7 @@ class Keeper:
         try:
             self._beat()
         except RedisError as error:
-            log.warning("redis is away", extra={"reason": type(error).__name__})
+            log.warning("redis is away", extra={"reason": tls.reason(error)})
         self._thread.start()
 
     def redis_now_ms(self) -> float:
@@ -91,7 +92,7 @@ class Keeper:
             gone = self._ledger.run(call)
         except RedisError as error:
             # Scoring what may be gone wastes a batch; not scoring would stop the device.
-            log.warning("launched unmarked", extra={"reason": type(error).__name__})
+            log.warning("launched unmarked", extra={"reason": tls.reason(error)})
             return
         # By the works at hand: one that was tokenized after its entry was given up is in no index.
         self._coalescer.drop(work for work in works if work.entry in gone)
@@ -106,7 +107,7 @@ class Keeper:
                 try:
                     duty()
                 except RedisError as error:
-                    fields = {"duty": duty.__name__, "reason": type(error).__name__}
+                    fields = {"duty": duty.__name__, "reason": tls.reason(error)}
                     log.warning("redis refused or is away", extra=fields)
 
     def _reap(self) -> None:

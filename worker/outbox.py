@@ -10,6 +10,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from rerankq import tls
 from rerankq.envelope import Envelope
 from rerankq.ledger import calls
 from rerankq.ledger.keys import HEADER_JOB
@@ -61,7 +62,7 @@ class Outbox:
                 while not self._stopping and self._publish() == AT_ONCE:
                     pass
             except (RedisError, OperationalError) as error:
-                log.warning("no result published", extra={"reason": type(error).__name__})
+                log.warning("no result published", extra={"reason": tls.reason(error)})
                 threading.Event().wait(LOOK_EVERY_S)
 
     def _publish(self) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from redis.exceptions import RedisError
 
+from rerankq import tls
 from rerankq.ledger.store import Ledger
 from worker import vital
 from worker.holdings import Holdings
@@ -51,5 +52,5 @@ class Withdrawals:
                 for job_id in self._ledger.gone(LISTEN_S, until=self._stopped.is_set):
                     self._drop(self._holdings.of_job(job_id))
             except RedisError as error:
-                log.warning("withdrawals not heard", extra={"reason": type(error).__name__})
+                log.warning("withdrawals not heard", extra={"reason": tls.reason(error)})
                 self._stopped.wait(RECONNECT_S)

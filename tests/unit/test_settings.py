@@ -31,6 +31,12 @@ def test_empty_means_not_given() -> None:
     ("name", "value"),
     [
         ("RERANKQ_REDIS_URL", "http://x"),
+        ("RERANKQ_REDIS_URL", "redis://x?ssl_ca_certs=/ca.pem"),
+        ("RERANKQ_REDIS_URL", "rediss://x?ssl_ca_certs=/nowhere/ca.pem"),
+        ("RERANKQ_REDIS_URL", f"rediss://x?ssl_ca_certs={__file__}"),
+        ("RERANKQ_REDIS_URL", f"rediss://x?ssl_certfile={__file__}"),
+        ("RERANKQ_REDIS_URL", "rediss://x?ssl_cert_reqs=never"),
+        ("RERANKQ_REDIS_URL", "redis://:unspeakable/rest@x/0"),
         ("RERANKQ_DTYPE", "int3"),
         ("RERANKQ_MAX_LENGTH", "many"),
         ("RERANKQ_LEASE_SECONDS", "0"),
@@ -45,6 +51,7 @@ def test_a_wrong_value_is_one_clear_line(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=name) as caught:
         Settings.from_env({name: value})
     assert "\n" not in str(caught.value)
+    assert "unspeakable" not in str(caught.value)
 
 
 def test_secrets_are_never_shown() -> None:
