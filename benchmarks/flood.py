@@ -7,7 +7,7 @@ import threading
 import time
 
 from benchmarks import prose
-from rerankq import Client, Lane
+from rerankq import Client, Lane, RerankqError
 
 LOOK_EVERY_S = 0.5
 FILLED_WITHIN_S = 60.0
@@ -26,6 +26,7 @@ class Flood:
         self._threads = [threading.Thread(target=self._client, args=(n,)) for n in range(clients)]
         self._watcher = threading.Thread(target=self._watch)
         self.jobs = 0
+        self.failed = 0
         self.waiting: list[int] = []  # ledger entries that nobody had taken, at each look
         self._lock = threading.Lock()
 
@@ -52,10 +53,14 @@ class Flood:
         with Client(self._url) as client:
             while not self._over.is_set():
                 documents = prose.documents(rng, rng.randint(20, 100))
-                ranking = client.rerank(prose.query(rng), documents, lane=Lane.BULK)
-                assert len(ranking) == len(documents)
+                try:
+                    ranking = client.rerank(prose.query(rng), documents, lane=Lane.BULK)
+                except RerankqError as error:
+                    ranking = []
+                    print(f"a job of the flood failed: {error!r}")
                 with self._lock:
                     self.jobs += 1
+                    self.failed += len(ranking) != len(documents)
 
     def _watch(self) -> None:
         with Client(self._url) as client:

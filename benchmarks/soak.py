@@ -8,7 +8,7 @@ lane from emptying for `--minutes`, interactive jobs go on one at a time, and me
 Last, still under the flood, a bulk job of 100 shards and one of a single shard are submitted
 together, the large one first. The bounds; exit status 1 if any of them is broken:
 
-  flood     at every look some bulk entry waited: it was saturation, the whole time
+  flood     at every look some bulk entry waited: it was saturation, the whole time; none of its jobs failed
   latency   the interactive p95 of a third of the time, the median of three such thirds, is at most
             5 idle medians and 2 full batches. Jobs come at random moments (a pause of up to 0.5 s
             between them), so as not to march in step with the batches.
@@ -109,6 +109,7 @@ def soak(system: LocalSystem, seconds: float, shards: int, verdicts: Verdicts) -
         flood.stop()
     low = min(flood.waiting)
     verdicts.judge(low > 0, f"flood: {low} bulk entries waited at the least")
+    verdicts.judge(flood.failed == 0, f"flood: {flood.failed} of {flood.jobs} jobs failed")
     turns.watch()
     turns.judge(verdicts)
     verdicts.judge(all(child.alive for child in system.children), "every process lived through it")
