@@ -8,7 +8,8 @@ lane from emptying for `--minutes`, interactive jobs go on one at a time, and me
 Last, still under the flood, a bulk job of 100 shards and one of a single shard are submitted
 together, the large one first. The bounds; exit status 1 if any of them is broken:
 
-  flood     at every look some bulk entry waited: it was saturation, the whole time; none of its jobs failed
+  flood     at every look some bulk entry waited, so that it was saturation the whole time, and
+            none of the flood's jobs failed
   latency   the interactive p95 of a third of the time, the median of three such thirds, is at most
             5 idle medians and 2 full batches. Jobs come at random moments (a pause of up to 0.5 s
             between them), so as not to march in step with the batches.
