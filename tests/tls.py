@@ -1,4 +1,4 @@
-"""Certificates made on the spot, and a door with TLS in front of a Redis that has none."""
+"""Certificates, and a door with TLS in front of a Redis that has none."""
 
 from __future__ import annotations
 
@@ -6,47 +6,23 @@ import contextlib
 import select
 import socket
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-LIFE = ("-days", "2")
+CERTIFICATES = Path(__file__).parent / "certificates"  # how they were made: make.sh
 
 
-def authority(folder: Path, name: str) -> Path:
-    """A CA's certificate; its key lies beside it."""
-    certificate = folder / f"{name}.pem"
-    key = certificate.with_suffix(".key")
-    new = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
-    openssl(*new, *LIFE, "-subj", f"/CN={name}", "-keyout", str(key), "-out", str(certificate))
-    return certificate
-
-
-def signed(authority: Path, *, host: str) -> Path:
-    """A certificate for that host (an IP address), its key in the same file."""
-    folder = authority.parent
-    key, request, certificate = (folder / f"{host}.{kind}" for kind in ("key", "csr", "pem"))
-    new = ("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
-    openssl(*new, "-subj", f"/CN={host}", "-keyout", str(key), "-out", str(request))
-    names = folder / f"{host}.names"
-    names.write_text(f"subjectAltName=IP:{host}\n")
-    by = ("-CA", str(authority), "-CAkey", str(authority.with_suffix(".key")), "-CAcreateserial")
-    signing = ("x509", "-req", *LIFE, "-in", str(request), *by, "-extfile", str(names))
-    openssl(*signing, "-out", str(certificate))
-    certificate.write_text(certificate.read_text() + key.read_text())
-    return certificate
-
-
-def openssl(*arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], check=True, capture_output=True)
+def authority(name: str) -> Path:
+    """A CA's certificate: `ours`, which has signed the door's, or `another`."""
+    return CERTIFICATES / f"{name}.pem"
 
 
 @contextlib.contextmanager
-def door(certificate: Path, backend_port: int) -> Iterator[int]:
-    """The port of a listener that ends TLS and passes the bytes on to the backend."""
+def door(backend_port: int) -> Iterator[int]:
+    """The port of a listener at 127.0.0.1 that ends TLS and passes the bytes on to the backend."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
+    context.load_cert_chain(CERTIFICATES / "server.pem")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         guest = (listener, context, backend_port)
         threading.Thread(target=_admit, args=guest, daemon=True).start()

@@ -65,7 +65,7 @@ def stop(system: LocalSystem) -> None:
 def restart(system: LocalSystem) -> None:
     child = system.child("worker-1")
     if not child.alive:
-        system._spawn(child)
+        system.spawn(child)
         system._await(child)
 
 

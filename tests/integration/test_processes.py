@@ -141,7 +141,7 @@ def test_an_impatient_stop_loses_nothing_either(
         child.process.wait(20)
         assert not ledger.exists("rerankq:owner"), "handed back at once"
         assert not ledger.exists("rerankq:trouble"), "a stop is no loss"
-        system._spawn(child)
+        system.spawn(child)
         for job in jobs:
             assert client.wait(job.id, 100).status is JobStatus.SUCCEEDED
         assert all(len(task.get(timeout=100)["results"]) == 50 for task in tasks)

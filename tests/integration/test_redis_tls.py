@@ -26,14 +26,13 @@ QUERY, DOCUMENTS = "which process uses a port?", ["Knead the dough.", "ss lists 
 
 @dataclass
 class Secured:
-    """A Redis behind a password, and the URLs of its doors."""
+    """A Redis behind a password, and the URLs of its door."""
 
-    folder: Path
     port: int
 
     def url(self, authority: str, *, host: str = "127.0.0.1") -> str:
-        certificates = self.folder / f"{authority}.pem"
-        return f"rediss://:{PASSWORD}@{host}:{self.port}/0?ssl_ca_certs={certificates}"
+        trusted = tls.authority(authority)
+        return f"rediss://:{PASSWORD}@{host}:{self.port}/0?ssl_ca_certs={trusted}"
 
     @property
     def plain(self) -> str:
@@ -43,15 +42,13 @@ class Secured:
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     folder = tmp_path_factory.mktemp("tls")
-    certificate = tls.signed(tls.authority(folder, "ours"), host="127.0.0.1")
-    tls.authority(folder, "another")
     port = free_port()
     line = [*command(find_server(), folder, port), "--requirepass", PASSWORD]
     server = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         eventually(lambda: answers(f"redis://:{PASSWORD}@127.0.0.1:{port}/0"))
-        with tls.door(certificate, port) as door:
-            yield Secured(folder, door)
+        with tls.door(port) as door:
+            yield Secured(door)
     finally:
         server.terminate()
         server.wait(10)
@@ -92,7 +89,7 @@ def test_another_authoritys_certificate_is_refused(secured: Secured, tmp_path: P
     system.folder.mkdir()
     try:
         for child in system.children:
-            system._spawn(child)
+            system.spawn(child)
         eventually(lambda: _status(f"{system.url}/readyz") == 503)
         said = "certificate refused: unable to get local issuer certificate"
         for name in ("api", "worker-1"):
