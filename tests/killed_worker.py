@@ -1,7 +1,7 @@
 """A worker killed between taking its first message and booking it: `python -m tests.killed_worker`.
 
 At the point where kombu books what it has popped, once for all workers on the same Redis.
-KILLED_TRANSPORT names the transport to be killed in instead of ours.
+With KILLED_TRANSPORT=redis it is kombu's own transport, and the message is nowhere any more.
 """
 
 from __future__ import annotations

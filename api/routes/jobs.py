@@ -190,4 +190,5 @@ def _answer(
 async def _lines(ranked: list[Result]) -> AsyncIterator[str]:
     for start in range(0, len(ranked), NDJSON_SLICE):
         part = ranked[start : start + NDJSON_SLICE]
-        yield "".join(result.model_dump_json() + "\n" for result in part)
+        # In ASCII: many a reader of lines takes U+2028 and its like for the end of one.
+        yield "".join(result.model_dump_json(ensure_ascii=True) + "\n" for result in part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pydantic import ValidationError
 from schemathesis import Case, CheckContext, Response
 from schemathesis.checks import CheckFunction
 from schemathesis.specs.openapi.checks import (
@@ -42,7 +43,11 @@ def ranks_line_by_line(_: CheckContext, response: Response, case: Case) -> None:
     """OpenAPI 3.1 has no schema for the lines of NDJSON."""
     if response.headers.get("content-type") == ["application/x-ndjson"]:
         lines = response.content.decode().splitlines()
-        scores = [Result.model_validate_json(line, strict=True).relevance_score for line in lines]
+        try:
+            results = [Result.model_validate_json(line, strict=True) for line in lines]
+        except ValidationError as error:
+            raise AssertionError(str(error)) from None
+        scores = [result.relevance_score for result in results]
         assert scores == sorted(scores, reverse=True)
 
 

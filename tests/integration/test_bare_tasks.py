@@ -28,20 +28,12 @@ def send(system: LocalSystem, queue: str = QUEUES[1], **options: Any) -> AsyncRe
     return foreign(system).send_task(TASK, kwargs=KWARGS, queue=queue, **options)
 
 
-def killed(start_system: StartSystem, monkeypatch: pytest.MonkeyPatch, transport: str) -> Any:
-    """A system whose only worker was killed with a message in its hands, and the message."""
-    monkeypatch.setenv("KILLED_TRANSPORT", transport)
+def test_the_message_of_a_worker_killed_before_booking_it_comes_back(
+    start_system: StartSystem,
+) -> None:
     system = start_system(worker_module="tests.killed_worker", visibility_timeout="5")
     result = send(system)
-    worker = system.child("worker-1")
-    eventually(lambda: not worker.alive)
-    return system, result
-
-
-def test_the_message_of_a_worker_killed_before_booking_it_comes_back(
-    start_system: StartSystem, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    system, result = killed(start_system, monkeypatch, "worker.transport:Transport")
+    eventually(lambda: not system.child("worker-1").alive)
     system.spawn(system.child("worker-1"))
     assert len(result.get(timeout=60)["results"]) == 2
     with redis.Redis.from_url(system.redis_url) as broker:

@@ -123,6 +123,13 @@ def test_results_stream_as_ndjson(client: Client, http: httpx.Client) -> None:
     assert next(json.loads(line)["index"] for line in answer.text.splitlines()) == 1
 
 
+def test_no_character_of_an_id_breaks_a_line_of_results(client: Client) -> None:
+    names = ["a\u2028b", "c\x85d", "e\x0bf", "\U0001f642"]
+    documents: list[str | Document] = [Document(text="d", id=name) for name in names]
+    job = client.wait(client.submit("q", documents, return_documents=True).id, 30)
+    assert {result.id for result in client.results(job.id)} == set(names)
+
+
 def test_an_idempotency_key_gives_the_same_job(http: httpx.Client) -> None:
     headers = {"Idempotency-Key": str(uuid.uuid4())}
     body = {"query": QUERY, "documents": DOCUMENTS}
