@@ -41,7 +41,8 @@ class Drains:
 
 def drain(folder: Path, *, times: int, seed: int = 1) -> Drains:
     """Stop a worker that holds work `times` times, and check every job and every entry."""
-    env = environment() | {"RERANKQ_LOG_LEVEL": "debug", "RERANKQ_LOG_FORMAT": "json"}
+    logs = {"RERANKQ_LOG_LEVEL": "debug", "RERANKQ_LOG_FORMAT": "json"}
+    env = environment() | logs | {"RERANKQ_RESULT_TTL": "3600"}  # all are judged at the end
     system = LocalSystem(folder, workers=WORKERS, env=env)
     system.start()
     threading.Thread(target=system.watch, daemon=True).start()
