@@ -42,9 +42,13 @@ class Flood:
                 time.sleep(LOOK_EVERY_S)
         self._watcher.start()
 
+    def end(self) -> None:
+        """Submit no more, and look no more; what is open goes on."""
+        self._over.set()
+
     def stop(self) -> None:
         """Returns when the last of its jobs has ended."""
-        self._over.set()
+        self.end()
         for thread in (self._watcher, *self._threads):
             thread.join()
 

@@ -106,12 +106,13 @@ def soak(system: LocalSystem, seconds: float, shards: int, verdicts: Verdicts) -
         judge_memory(memory, verdicts)
         turns = Turns(system.url, documents=int(shards * per_shard))
         turns.watch(for_s=UNDER_FLOOD_S)
+        flood.end()
+        turns.watch()
     finally:
         flood.stop()
     low = min(flood.waiting)
     verdicts.judge(low > 0, f"flood: {low} bulk entries waited at the least")
     verdicts.judge(flood.failed == 0, f"flood: {flood.failed} of {flood.jobs} jobs failed")
-    turns.watch()
     turns.judge(verdicts)
     verdicts.judge(all(child.alive for child in system.children), "every process lived through it")
 
