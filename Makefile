@@ -21,7 +21,7 @@ up: $(INSTALLED) ## keep the system running: PORT= WORKERS= MODEL=
 	$(RUN) -m scripts.up
 
 test: $(INSTALLED) ## all tests, on a Redis and workers of their own
-	$(RUN) -m pytest -n 2 --dist loadfile
+	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(INSTALLED) ## format, lint, types, import rules
 	$(RUN) -m scripts.check

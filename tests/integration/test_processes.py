@@ -252,12 +252,12 @@ def test_a_demoted_redis_is_503_too_and_its_worker_ends_for_a_fresh_one(
     with redis.Redis.from_url(system.redis_url) as direct:
         direct.replicaof("127.0.0.1", "1")
         demoted = httpx.post(f"{system.url}/v1/jobs", json=body)
+        worker = system.child("worker-1").process
+        assert worker is not None
+        assert worker.wait(30) != 0
         direct.replicaof("no", "one")
     assert (demoted.status_code, demoted.json()["code"]) == (503, "queue_unavailable")
     assert httpx.post(f"{system.url}/v1/jobs", json=body).status_code == 202
-    worker = system.child("worker-1").process
-    assert worker is not None
-    assert worker.wait(30) != 0
 
 
 def test_the_api_starts_in_two_seconds_without_torch(redis_url: str, tmp_path: Path) -> None:
