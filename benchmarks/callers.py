@@ -16,7 +16,7 @@ import httpx
 from benchmarks import prose
 
 TIMEOUT_S = 60.0  # far above every bound, so that what is too slow is seen and not cut
-PAUSE_S = 0.1
+LONGEST_PAUSE_S = 1.0  # at random: calls that fail together must not come again in step
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Callers:
 
     def _run(self, number: int) -> None:
         with httpx.Client(base_url=self._url, timeout=TIMEOUT_S) as client:
-            while not self._over.wait(PAUSE_S):
+            while not self._over.wait(random.uniform(0, LONGEST_PAUSE_S)):
                 self.calls.append(self._call(client, number))
 
 

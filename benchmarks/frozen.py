@@ -3,9 +3,11 @@
     python -m benchmarks.frozen --rounds 5 --seconds 20
 
 Each round submits jobs, more than the worker can finish, freezes Redis while they are open, and
-meanwhile: 16 clients POST jobs without a pause to speak of, 4 wait for open jobs (`?wait=5`), and
-one asks, in turn and each over one open connection, `/livez` and a bare asyncio server in a process
-of its own. Then Redis goes on, and every job that was ever answered 202 must succeed.
+meanwhile: 16 clients POST jobs, at random moments within a second of the last answer (as a client
+with any back-off does; in step they would measure their own burst of 3 ms each on the one loop), 4
+wait for open jobs (`?wait=5`), one asks, in turn and each over one open connection, `/livez` and
+a bare asyncio server in a process of its own. Then Redis goes on, and every job that was ever
+answered 202 must succeed.
 
 `/livez` is held against that server and not against the lateness of a sleeper alone: its answer has
 two changes of process and HTTP in it, which a sleep does not have, and the same client measures
