@@ -82,8 +82,7 @@ class Load:
         seed: int,
     ) -> None:
         self._urls = urls
-        self._settings = settings
-        self._rerank: Any = make_task(settings)
+        self._rerank = sender(settings)
         self._redis = redis.Redis.from_url(settings.redis_url, socket_timeout=5)
         self._texts = texts
         self._jobs = jobs
@@ -153,7 +152,7 @@ class Load:
         return [(result.index, result.relevance_score) for result in job.results or []]
 
     def _task(self, query: int, chosen: list[int], lane: str, task_id: str) -> Scores:
-        """Through Celery; its result is read as it lies: a lost connection would end a `.get()`."""
+        """Through Celery; its result is read as it lies."""
         kwargs = {
             "query": self._texts.queries[query],
             "documents": [self._texts.documents[i] for i in chosen],
@@ -170,10 +169,6 @@ class Load:
                 answer: Any = self._redis.get(f"celery-task-meta-{task_id}")
             except redis.RedisError:
                 answer = None
-            except RuntimeError:
-                # "The Celery application must be restarted": its own word on lost connections.
-                close(self._rerank)
-                self._rerank, answer = make_task(self._settings), None
             if answer is not None:
                 return _task_scores(json.loads(answer))
             time.sleep(0.1)
@@ -195,11 +190,18 @@ def _task_scores(meta: dict[str, Any]) -> Scores:
     return [(each["index"], each["relevance_score"]) for each in meta["result"]["results"]]
 
 
+def sender(settings: Settings) -> Any:
+    """A task whose app only sends.
+
+    One that listens for results gives up after 20 lost connections ("must be restarted"), and its
+    results block whichever thread collects them for those 20 s once Redis is gone.
+    """
+    task = make_task(settings)
+    task.app.conf.result_backend = "disabled://"
+    return task
+
+
 def close(task: Any) -> None:
     """Close what a task's app and its ledger are connected by, before the collector finds it."""
-    consumer = task.app.backend.result_consumer
-    if consumer._pubsub is not None:
-        consumer.stop()
-    task.app.backend.client.close()
     task.app.close()
     ledger_at(task.settings.redis_url).close()
