@@ -9,7 +9,7 @@ import sys
 import uvicorn
 
 from api.app import create_app
-from api.protocol import Protocol
+from api.connections import Connection
 from rerankq import startup
 from rerankq.errors import SettingsError
 
@@ -33,7 +33,7 @@ def main() -> int:
         app,
         host=args.host,
         port=args.port,
-        http=Protocol,
+        http=Connection,
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=LONGEST_LAST_REQUEST_S,
