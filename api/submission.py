@@ -123,7 +123,7 @@ class Submission:
         """Make a new job of what was not scored of a failed one; its id.
 
         Raises:
-            Refusal: 404 job, 409 not failed or its texts gone, 429 backlog or memory.
+            Refusal: 404 job, 409 not failed or its texts not kept, 429 backlog or memory.
         """
         self._check_memory()
         call = verbs.retry(job_id, new_job_id(), self._settings.max_backlog)
@@ -133,7 +133,7 @@ class Submission:
             lane = job.lane if job else Lane.BULK
             raise await self._full(lane, retried.about, await self._fleet.ready())
         if retried.outcome in ("not_failed", "gone"):
-            why = "its texts are no longer kept" if retried.outcome == "gone" else retried.about
+            why = "its texts are not kept" if retried.outcome == "gone" else retried.about
             detail = f"job {job_id} cannot be retried: {why}"
             raise Refusal(409, "not_failed", detail, field="job_id")
         if retried.outcome == "created":

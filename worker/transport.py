@@ -81,6 +81,9 @@ class Peek:
     def answered(self) -> None:
         """Read what became readable. Raises: redis.RedisError: the connection is gone."""
         connection = self._client.connection
+        if not self._asked:  # Redis has closed it as idle, while there was no room for more
+            connection.disconnect()
+            return
         self._asked = False
         try:
             self._client.parse_response(connection, "BLMOVE")

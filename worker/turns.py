@@ -27,4 +27,6 @@ class Turns:
             # Bounded below, or an idle hour's bulk work would be held against it later.
             self._owed = max(self._owed - tokens, -self._batch)
         elif bulk_waits:
-            self._owed += tokens * BULK_SHARE / (1 - BULK_SHARE)
+            # Bounded above, or what bulk could not use in an hour would shut the other lane out.
+            owed = self._owed + tokens * BULK_SHARE / (1 - BULK_SHARE)
+            self._owed = min(owed, 2 * self._batch)

@@ -16,7 +16,7 @@ from rerankq.ledger.keys import Key, Part, name
 from rerankq.ledger.records import HEADER_FIELDS, JobRecord, header
 from rerankq.ledger.sharding import Cut
 from rerankq.ledger.store import Ledger
-from rerankq.schema import JobRequest
+from rerankq.schema import JobRequest, Problem
 from rerankq.status import JobStatus, Lane
 
 LEASE_MS = 15_000
@@ -92,8 +92,8 @@ class Bench:
         output = ShardOutput(0, (1.5,), (), 7)
         return self.ledger.run(calls.complete(entry, output, "m", revision))
 
-    def finish(self, job_id: str, status: JobStatus) -> bool:
-        return self.ledger.run(calls.finish(job_id, status))
+    def finish(self, job_id: str, status: JobStatus, problem: Problem | None = None) -> bool:
+        return self.ledger.run(calls.finish(job_id, status, problem))
 
     def reap(self) -> tuple[int, int]:
         done = self.ledger.run(calls.reap(LEASE_MS, STRIKES))

@@ -13,6 +13,7 @@ from rerankq.ledger.connection import connect
 from rerankq.ledger.keys import Key, Part, name
 from rerankq.ledger.store import Ledger
 from rerankq.ledger.verbs import Purged, Retried
+from rerankq.schema import Problem
 from rerankq.status import JobStatus, Lane
 from tests.integration.bench import TTL_MS, Bench, holder
 
@@ -91,6 +92,16 @@ def test_only_what_failed_is_kept(bench: Bench, status: JobStatus) -> None:
     assert not bench.redis.keys(f"{keys.ROOT}job:job_a{Part.KEPT}")
 
 
+@pytest.mark.parametrize(("status", "outcome"), [(422, "gone"), (500, "created")])
+def test_what_a_retry_would_only_repeat_is_not_kept(
+    bench: Bench, status: int, outcome: str
+) -> None:
+    bench.commit("job_a", shards=2)
+    problem = Problem(title="t", status=status, code="c", detail="d")
+    assert bench.finish("job_a", JobStatus.FAILED, problem)
+    assert retry(bench, "job_a", "job_b").outcome == outcome
+
+
 def test_nothing_of_a_paused_lane_is_taken(bench: Bench) -> None:
     bench.commit("job_a", lane=Lane.BULK)
     bench.commit("job_b")
@@ -123,6 +134,12 @@ def test_a_purge_cancels_the_lane_in_bounded_steps(bench: Bench) -> None:
     assert bench.ledger.run(verbs.purge(Lane.BULK, before_ms)) == Purged(1, False)
     assert bench.job("job_1").status is JobStatus.CANCELLED
     assert bench.job("job_other").status is JobStatus.QUEUED
+    assert bench.redis.zcard(name(Key.PENDING, Lane.BULK)) == 0
+
+
+def test_a_purge_ends_also_with_an_entry_whose_job_is_gone(bench: Bench) -> None:
+    bench.redis.zadd(name(Key.PENDING, Lane.BULK), {"job_gone:0": 1})
+    assert bench.ledger.run(verbs.purge(Lane.BULK, 1000)) == Purged(0, False)
     assert bench.redis.zcard(name(Key.PENDING, Lane.BULK)) == 0
 
 

@@ -12,6 +12,10 @@ import pytest
 
 from rerankq import Client, Forbidden, JobStatus, Lane, NotFound, Operator
 from rerankq.errors import APIError
+from rerankq.ledger import calls
+from rerankq.ledger.connection import connect
+from rerankq.ledger.store import Ledger
+from rerankq.schema import Problem
 from scripts.localsystem import LocalSystem
 from tests.conftest import StartSystem, clean_environment, eventually
 
@@ -83,14 +87,19 @@ def test_a_purge_asks_first(system: LocalSystem, alice: Operator) -> None:
 
 
 def test_a_failed_job_is_retried_as_a_new_one(system: LocalSystem, alice: Operator) -> None:
-    failed = alice.wait(alice.submit("word " * 12_000, ["d"]).id, 60)
-    assert failed.status is JobStatus.FAILED
+    alice.pause(Lane.BULK)
+    failed = alice.submit("q", ["d"], lane="bulk")
+    problem = Problem(title="t", status=500, code="scoring_failed", detail="d")
+    with connect(system.redis_url) as redis:
+        Ledger(redis).run(calls.finish(failed.id, JobStatus.FAILED, problem))
+    failed = alice.get(failed.id)
+    alice.resume(Lane.BULK)
     code, out, _ = cli(system, "retry", failed.id)
     new_id = out.split()[0]
     assert code == 0
     assert new_id != failed.id
     assert alice.retry(failed.id).id == new_id, "a repetition makes no third job"
-    assert alice.wait(new_id, 60).status is JobStatus.FAILED
+    assert alice.wait(new_id, 60).status is JobStatus.SUCCEEDED
     assert alice.get(failed.id) == failed
     done = alice.submit("q", ["d"])
     alice.wait(done.id, 30)
@@ -98,6 +107,13 @@ def test_a_failed_job_is_retried_as_a_new_one(system: LocalSystem, alice: Operat
         alice.retry(done.id)
     with Client(system.url, api_key=KEYS["bob"]) as bob, pytest.raises(NotFound):
         bob.retry(failed.id)
+
+
+def test_a_callers_fault_is_not_retried(alice: Operator) -> None:
+    failed = alice.wait(alice.submit("word " * 12_000, ["d"]).id, 60)
+    assert failed.status is JobStatus.FAILED
+    with pytest.raises(APIError, match="not kept"):
+        alice.retry(failed.id)
 
 
 def test_only_operators_may(system: LocalSystem) -> None:

@@ -97,7 +97,8 @@ end
 -- Precondition: the job exists and is not final; otherwise nothing happens, so the first caller
 -- wins every race. Postcondition: final once, no entry and no input left, keys have their time
 -- to live, its webhook and its public task's result are due, everyone who waits for it or works on
--- it is told. What was not scored of one that failed is kept as long as its header, for a retry.
+-- it is told. What was not scored of one that failed is kept as long as its header, for a retry,
+-- unless the failure is its caller's (a problem of 4xx), which a retry would only repeat.
 -- Returns how many entries were still open, or nil if nothing happened.
 local function finish(id, status, problem, now)
   local header = header_of(id)
@@ -109,7 +110,8 @@ local function finish(id, status, problem, now)
     drop_entries(open, header.lane)
     release_tokens(header.lane, #open * header.entry_tokens)
   end
-  if status == 'failed' and #open > 0 then redis.call('RENAME', key .. INPUT, key .. KEPT) end
+  local ours = problem == '' or cjson.decode(problem).status >= 500
+  if status == 'failed' and ours and #open > 0 then redis.call('RENAME', key .. INPUT, key .. KEPT) end
   redis.call('DEL', key .. INPUT, key .. WATCH)
   redis.call('HSET', key, 'status', status, 'finished', int(now))
   if problem ~= '' then redis.call('HSET', key, 'error', problem) end

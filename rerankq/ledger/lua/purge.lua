@@ -11,6 +11,10 @@ for _, entry in ipairs(redis.call('ZRANGEBYSCORE', PENDING .. lane, '-inf', befo
   if dropped >= REAPED_AT_ONCE then break end
   -- Of a job with many entries the first one ends it.
   local open = finish(job_and_k(entry), 'cancelled', '', now)
-  if open then cancelled, dropped = cancelled + 1, dropped + open end
+  if open then
+    cancelled, dropped = cancelled + 1, dropped + open
+  elseif redis.call('ZSCORE', PENDING .. lane, entry) then
+    drop_entries({ entry }, lane) -- or one without its job would be met again without end
+  end
 end
 return { cancelled, #redis.call('ZRANGEBYSCORE', PENDING .. lane, '-inf', before, 'LIMIT', 0, 1) }
