@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import threading
@@ -87,6 +88,7 @@ def start_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartSyst
         return system
 
     yield start
+    gc.collect()  # Celery's results talk to their Redis when they are collected; for 20 s, if gone
     for system in systems:
         system.stop()
 
@@ -97,6 +99,7 @@ def demo_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSyste
     system = LocalSystem(tmp_path_factory.mktemp("demo"), env=clean_environment())
     system.start()
     yield system
+    gc.collect()
     system.stop()
 
 

@@ -9,6 +9,8 @@ script then pops and books it. Bells stay with BRPOP: one that is lost costs not
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from queue import Empty
 from time import monotonic, time
@@ -99,10 +101,17 @@ class QoS(redis.QoS):  # type: ignore[misc]
     """kombu's book of deliveries, in which the script has written already."""
 
     def append(self, message: Any, delivery_tag: str) -> None:
-        if delivery_tag == self.channel.booked:
-            virtual.QoS.append(self, message, delivery_tag)
+        """Without a second entry; and a bell needs none."""
+        virtual.QoS.append(self, message, delivery_tag)
+
+    @contextmanager
+    def pipe_or_acquire(self, pipe: Any = None, client: Any = None) -> Iterator[Any]:
+        """No transaction: a full Redis refuses to queue even what would free memory."""
+        if pipe is not None:
+            yield pipe
         else:
-            super().append(message, delivery_tag)
+            with self.channel.conn_or_acquire(client) as client:
+                yield client.pipeline(transaction=False)
 
 
 class Channel(redis.Channel):  # type: ignore[misc]
@@ -112,7 +121,6 @@ class Channel(redis.Channel):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.peeks: dict[str, Peek] = {}
-        self.booked = ""  # the tag of the message that is being delivered
         self._turns = list(BOOKED)
         super().__init__(*args, **kwargs)
 
@@ -139,19 +147,21 @@ class Channel(redis.Channel):  # type: ignore[misc]
                 taken = self._pop(keys=keys, args=[time()], client=client)
             if taken is None:
                 return
-            queue, self.booked = bytes_to_str(taken[0]).split(self.sep)[0], bytes_to_str(taken[1])
+            queue, tag = bytes_to_str(taken[0]).split(self.sep)[0], bytes_to_str(taken[1])
             self._turns.remove(queue)
             self._turns.append(queue)
-            self._hand_on(queue, taken[2])
+            self._hand_on(queue, tag, taken[2])
 
-    def _hand_on(self, queue: str, text: bytes) -> None:
+    def _hand_on(self, queue: str, tag: str, text: bytes) -> None:
         try:
             payload = loads(bytes_to_str(text))
-            self.Message(payload, channel=self)
+            message = self.Message(payload, channel=self)
+            if not tag or not isinstance(message.body, str | bytes):  # Celery would die of these
+                raise TypeError("no tag, or no body")
         except Exception as error:  # whatever a foreign text makes of kombu's reading
             fields = {"queue": queue, "bytes": len(text), "reason": type(error).__name__}
             log.error("no message: dropped", extra=fields)
-            self.qos._remove_from_indices(self.booked).execute()
+            self.qos._remove_from_indices(tag).execute()
         else:
             self.connection._deliver(payload, queue)
 

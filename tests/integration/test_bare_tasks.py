@@ -53,6 +53,8 @@ def test_garbage_is_dropped_and_the_worker_lives(demo_system: LocalSystem) -> No
         json.dumps({"properties": None}),
         json.dumps({"properties": {"delivery_tag": 7}}),
         json.dumps({"properties": {"delivery_tag": "no place"}}),
+        json.dumps({"properties": whole}),
+        json.dumps({"properties": whole, "body": 7}),
         json.dumps({"properties": whole | {"body_encoding": "base64"}, "body": "?"}),
         json.dumps({"properties": whole | {"body_encoding": "unknown"}, "body": "text"}),
     ):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import kombu
+import pytest
 import redis
 from kombu.asynchronous import Hub
 
@@ -13,39 +16,60 @@ from tests.conftest import eventually
 from worker.transport import Transport
 
 
-def test_a_question_closed_while_there_is_no_room_disturbs_nobody(
-    empty_redis: redis.Redis, redis_url: str
-) -> None:
-    """Redis closes what is idle (`timeout`), and a full worker asks nothing for hours."""
-    queue, delivered = kombu.Queue(QUEUE_BULK), list[Any]()
-    hub, broker = Hub(), kombu.Connection(redis_url, transport=Transport)
-    broker.transport.register_with_event_loop(broker.connection, hub)
-    loop = hub.create_loop()
+@dataclass
+class Desk:
+    """A consumer with room for one message, and the loop it lives on."""
 
-    def until(condition: Any) -> None:
-        hub.call_repeatedly(0.05, lambda: None)  # or the loop would sleep through it
+    hub: Hub
+    loop: Any
+    delivered: list[Any]
 
+    def turn_until(self, condition: Callable[[], Any]) -> None:
         def turned() -> Any:
-            next(loop)
+            next(self.loop)
             return condition()
 
         eventually(turned)
 
-    channel = broker.channel()
-    consumer = kombu.Consumer(channel, [queue], callbacks=[lambda _, m: delivered.append(m)])
-    consumer.qos(prefetch_count=1)
-    with kombu.Connection(redis_url) as other, broker, consumer:
+
+@pytest.fixture
+def desk(empty_redis: redis.Redis, redis_url: str) -> Iterator[Desk]:
+    """Two messages wait for it."""
+    queue, delivered = kombu.Queue(QUEUE_BULK), list[Any]()
+    with kombu.Connection(redis_url) as other:
         for number in range(2):
             other.Producer().publish(number, routing_key=QUEUE_BULK, declare=[queue])
-        until(lambda: delivered)
-        ours = [
-            c["id"] for c in empty_redis.client_list() if c["cmd"] == "blmove" and c["flags"] == "N"
-        ]
-        assert len(ours) == 1
-        empty_redis.client_kill_filter(_id=ours[0])
-        before = len(hub.readers)
-        until(lambda: len(hub.readers) < before)
-        delivered[0].ack()
-        until(lambda: len(delivered) == 2)
-        delivered[1].ack()
+    hub, broker = Hub(), kombu.Connection(redis_url, transport=Transport)
+    broker.transport.register_with_event_loop(broker.connection, hub)
+    hub.call_repeatedly(0.05, lambda: None)  # or a turn could last as long as nothing happens
+    callbacks = [lambda _, message: delivered.append(message)]
+    consumer = kombu.Consumer(broker.channel(), [queue], callbacks=callbacks)
+    consumer.qos(prefetch_count=1)
+    with broker, consumer:
+        yield Desk(hub, hub.create_loop(), delivered)
     hub.close()
+
+
+def test_a_question_closed_while_there_is_no_room_disturbs_nobody(
+    empty_redis: redis.Redis, desk: Desk
+) -> None:
+    """Redis closes what is idle (`timeout`), and a full worker asks nothing for hours."""
+    desk.turn_until(lambda: desk.delivered)
+    clients = empty_redis.client_list()
+    (asks,) = [c["id"] for c in clients if c["cmd"] == "blmove" and c["flags"] == "N"]
+    empty_redis.client_kill_filter(_id=asks)
+    before = len(desk.hub.readers)
+    desk.turn_until(lambda: len(desk.hub.readers) < before)
+    desk.delivered[0].ack()
+    desk.turn_until(lambda: len(desk.delivered) == 2)
+
+
+def test_a_full_redis_takes_an_acknowledgement(empty_redis: redis.Redis, desk: Desk) -> None:
+    desk.turn_until(lambda: desk.delivered)
+    assert empty_redis.hlen("unacked") == 1
+    empty_redis.config_set("maxmemory", 1)
+    try:
+        desk.delivered[0].ack()
+    finally:
+        empty_redis.config_set("maxmemory", "1gb")
+    assert not empty_redis.exists("unacked", "unacked_index")
