@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from celery import Celery
 
 from rerankq import Client
 from scripts.localsystem import LocalSystem
@@ -88,7 +89,6 @@ def start_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartSyst
         return system
 
     yield start
-    gc.collect()  # Celery's results talk to their Redis when they are collected; for 20 s, if gone
     for system in systems:
         system.stop()
 
@@ -99,8 +99,37 @@ def demo_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSyste
     system = LocalSystem(tmp_path_factory.mktemp("demo"), env=clean_environment())
     system.start()
     yield system
-    gc.collect()
     system.stop()
+
+
+CeleryAt = Callable[[str], Celery]
+
+
+@pytest.fixture(scope="module")
+def celery_at(start_system: StartSystem) -> Iterator[CeleryAt]:
+    """Apps that know nothing of this project, on the Redis of a URL; closed before that stops."""
+    apps: list[Celery] = []
+
+    def make(url: str) -> Celery:
+        apps.append(Celery(broker=url, backend=url))
+        return apps[-1]
+
+    yield make
+    for app in apps:
+        close_app(app)
+
+
+def close_app(app: Celery) -> None:
+    """Close what an app and its results are connected by.
+
+    Results talk to their Redis when they are collected; once it is gone, for 20 s.
+    """
+    gc.collect()
+    consumer = app.backend.result_consumer
+    if consumer._pubsub is not None:
+        consumer.stop()
+    app.backend.client.close()
+    app.close()
 
 
 @pytest.fixture

@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 BOOKED = (QUEUE_INTERACTIVE, QUEUE_BULK)
 
 # KEYS: unacked_index, unacked, then the lists, first come first served. ARGV: the time, in seconds.
-# Gives the list, the message's tag and its text; no tag with what is no message and is dropped.
+# Gives the list, the message's tag and its text; no tag with what it cannot read: that is no
+# message, or has what cjson refuses and Python takes (half a surrogate pair).
 # The text is stored as it is, beside its exchange and routing key: cjson would not write it equal.
 # RPOP first: on a full Redis only a script that has written already may go on.
 POP = """
@@ -96,13 +97,19 @@ class Peek:
             connection.disconnect()
             raise
 
+    def close(self) -> None:
+        self._client.connection.disconnect()
+
 
 class QoS(redis.QoS):  # type: ignore[misc]
     """kombu's book of deliveries, in which the script has written already."""
 
     def append(self, message: Any, delivery_tag: str) -> None:
-        """Without a second entry; and a bell needs none."""
-        virtual.QoS.append(self, message, delivery_tag)
+        """A bell needs no booking; what Redis's JSON cannot read and kombu's can is booked here."""
+        if self.channel.unread:
+            super().append(message, delivery_tag)
+        else:
+            virtual.QoS.append(self, message, delivery_tag)
 
     @contextmanager
     def pipe_or_acquire(self, pipe: Any = None, client: Any = None) -> Iterator[Any]:
@@ -121,6 +128,7 @@ class Channel(redis.Channel):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.peeks: dict[str, Peek] = {}
+        self.unread = False  # the script could not read the message that is being delivered
         self._turns = list(BOOKED)
         super().__init__(*args, **kwargs)
 
@@ -156,14 +164,25 @@ class Channel(redis.Channel):  # type: ignore[misc]
         try:
             payload = loads(bytes_to_str(text))
             message = self.Message(payload, channel=self)
-            if not tag or not isinstance(message.body, str | bytes):  # Celery would die of these
-                raise TypeError("no tag, or no body")
+            where = message.delivery_info["exchange"], message.delivery_info["routing_key"]
+            if not all(
+                isinstance(text, str | bytes)
+                for text in (message.body, message.delivery_tag, *where)
+            ):
+                raise TypeError("no body, or no address")  # Celery would die of it
         except Exception as error:  # whatever a foreign text makes of kombu's reading
             fields = {"queue": queue, "bytes": len(text), "reason": type(error).__name__}
             log.error("no message: dropped", extra=fields)
             self.qos._remove_from_indices(tag).execute()
         else:
+            self.unread = not tag
             self.connection._deliver(payload, queue)
+            self.unread = False
+
+    def _close_clients(self) -> None:
+        for peek in self.peeks.values():
+            peek.close()
+        super()._close_clients()
 
     def _brpop_read(self, **options: Any) -> Any:
         try:

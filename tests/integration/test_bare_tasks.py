@@ -12,7 +12,7 @@ from celery import Celery
 from celery.result import AsyncResult
 
 from scripts.localsystem import LocalSystem
-from tests.conftest import StartSystem, eventually
+from tests.conftest import CeleryAt, StartSystem, eventually
 from tests.killed_worker import MARK
 
 TASK = "rerankq.rerank"
@@ -20,19 +20,20 @@ KWARGS = {"query": "which process uses a port?", "documents": ["ss lists ports."
 QUEUES = ("rerankq.interactive", "rerankq.bulk")
 
 
-def foreign(system: LocalSystem) -> Celery:
-    return Celery(broker=system.redis_url, backend=system.redis_url)
+def send(app: Celery, queue: str = QUEUES[1], **options: Any) -> AsyncResult:
+    return app.send_task(TASK, kwargs=KWARGS, queue=queue, **options)
 
 
-def send(system: LocalSystem, queue: str = QUEUES[1], **options: Any) -> AsyncResult:
-    return foreign(system).send_task(TASK, kwargs=KWARGS, queue=queue, **options)
+@pytest.fixture(scope="module")
+def app(demo_system: LocalSystem, celery_at: CeleryAt) -> Celery:
+    return celery_at(demo_system.redis_url)
 
 
 def test_the_message_of_a_worker_killed_before_booking_it_comes_back(
-    start_system: StartSystem,
+    start_system: StartSystem, celery_at: CeleryAt
 ) -> None:
     system = start_system(worker_module="tests.killed_worker", visibility_timeout="5")
-    result = send(system)
+    result = send(celery_at(system.redis_url))
     eventually(lambda: not system.child("worker-1").alive)
     system.spawn(system.child("worker-1"))
     assert len(result.get(timeout=60)["results"]) == 2
@@ -41,7 +42,7 @@ def test_the_message_of_a_worker_killed_before_booking_it_comes_back(
         eventually(lambda: not broker.exists("unacked", "unacked_index"))
 
 
-def test_garbage_is_dropped_and_the_worker_lives(demo_system: LocalSystem) -> None:
+def test_garbage_is_dropped_and_the_worker_lives(demo_system: LocalSystem, app: Celery) -> None:
     worker = demo_system.child("worker-1")
     before = worker.process
     whole = {
@@ -55,6 +56,7 @@ def test_garbage_is_dropped_and_the_worker_lives(demo_system: LocalSystem) -> No
         json.dumps({"properties": {"delivery_tag": "no place"}}),
         json.dumps({"properties": whole}),
         json.dumps({"properties": whole, "body": 7}),
+        json.dumps({"properties": whole | {"delivery_info": None}, "body": "text"}),
         json.dumps({"properties": whole | {"body_encoding": "base64"}, "body": "?"}),
         json.dumps({"properties": whole | {"body_encoding": "unknown"}, "body": "text"}),
     ):
@@ -62,7 +64,7 @@ def test_garbage_is_dropped_and_the_worker_lives(demo_system: LocalSystem) -> No
             broker.lpush(QUEUES[0], garbage)
     with redis.Redis.from_url(demo_system.redis_url) as broker:
         broker.lpush("rerankq.bell", "{")
-        result = send(demo_system, QUEUES[0])
+        result = send(app, QUEUES[0])
         assert len(result.get(timeout=30)["results"]) == 2
         eventually(lambda: not broker.exists(*QUEUES, "rerankq.bell"))
         eventually(lambda: not broker.exists("unacked", "unacked_index"))
@@ -71,7 +73,7 @@ def test_garbage_is_dropped_and_the_worker_lives(demo_system: LocalSystem) -> No
 
 
 @pytest.mark.parametrize("queue", QUEUES)
-def test_every_priority_is_served(demo_system: LocalSystem, queue: str) -> None:
-    results = [send(demo_system, queue, priority=priority) for priority in (0, 3, 5, 6, 9)]
+def test_every_priority_is_served(app: Celery, queue: str) -> None:
+    results = [send(app, queue, priority=priority) for priority in (0, 3, 5, 6, 9)]
     for result in results:
         assert len(result.get(timeout=30)["results"]) == 2

@@ -17,6 +17,7 @@ from celery.exceptions import TaskRevokedError
 
 from rerankq import Client
 from scripts.localsystem import LocalSystem
+from tests.conftest import CeleryAt
 
 QUERY = "how do I see which process uses a network port?"
 DOCUMENTS = [
@@ -27,8 +28,8 @@ BULK = {"queue": "rerankq.bulk"}
 
 
 @pytest.fixture(scope="module")
-def app(demo_system: LocalSystem) -> Celery:
-    return Celery(broker=demo_system.redis_url, backend=demo_system.redis_url)
+def app(demo_system: LocalSystem, celery_at: CeleryAt) -> Celery:
+    return celery_at(demo_system.redis_url)
 
 
 def call(app: Celery, **changes: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -13,12 +12,11 @@ from celery import chain, chord, group
 from celery.exceptions import TaskRevokedError
 
 from rerankq.errors import Overloaded
-from rerankq.ledgered import job_of
+from rerankq.ledgered import job_of, ledger_at
 from rerankq.settings import Settings
 from rerankq.tasks import make_task
 from scripts.localsystem import LocalSystem
-from tests.chaos.load import close
-from tests.conftest import StartSystem, eventually
+from tests.conftest import StartSystem, close_app, eventually
 
 QUERY = "how do I see which process uses a network port?"
 DOCUMENTS = [
@@ -37,8 +35,8 @@ def system(start_system: StartSystem) -> LocalSystem:
 def rerank(system: LocalSystem) -> Iterator[Any]:
     task = make_task(Settings(redis_url=system.redis_url, max_backlog=300))
     yield task
-    gc.collect()  # results that hang in the traceback of a refusal need their backend to go
-    close(task)
+    close_app(task.app)
+    ledger_at(system.redis_url).close()
 
 
 @pytest.fixture

@@ -17,12 +17,11 @@ import httpx
 import psutil
 import pytest
 import redis
-from celery import Celery
 
 from rerankq import Client, JobStatus
 from scripts.localsystem import LocalSystem
 from scripts.redis_server import free_port
-from tests.conftest import ROOT, StartSystem, clean_environment, eventually
+from tests.conftest import ROOT, CeleryAt, StartSystem, clean_environment, eventually
 
 MANY = [f"a document about number {n} and its neighbours" for n in range(4_000)]
 
@@ -89,10 +88,12 @@ def test_a_wrong_setting_stops_the_start_with_one_line(
 
 
 @pytest.mark.timeout(300)
-def test_sigterm_under_load_hands_everything_back(start_system: StartSystem) -> None:
+def test_sigterm_under_load_hands_everything_back(
+    start_system: StartSystem, celery_at: CeleryAt
+) -> None:
     """Large shards on the device, small ones waiting to be tokenized, public tasks waiting."""
     system = start_system(workers=2)
-    app = Celery(broker=system.redis_url, backend=system.redis_url)
+    app = celery_at(system.redis_url)
     kwargs = {"query": "drain", "documents": MANY[:50]}
     with Client(system.url) as client, redis.Redis.from_url(system.redis_url) as ledger:
         jobs = [client.submit("drain", MANY), *(client.submit("d", MANY[:20]) for _ in range(100))]
@@ -122,10 +123,10 @@ def test_sigterm_under_load_hands_everything_back(start_system: StartSystem) -> 
     ids=["TERM twice", "QUIT"],
 )
 def test_an_impatient_stop_loses_nothing_either(
-    signals: tuple[signal.Signals, ...], start_system: StartSystem
+    signals: tuple[signal.Signals, ...], start_system: StartSystem, celery_at: CeleryAt
 ) -> None:
     system = start_system()
-    app = Celery(broker=system.redis_url, backend=system.redis_url)
+    app = celery_at(system.redis_url)
     kwargs = {"query": "drain", "documents": MANY[:50]}
     with Client(system.url) as client, redis.Redis.from_url(system.redis_url) as ledger:
         jobs = [client.submit("drain", MANY[:500]) for _ in range(2)]
@@ -148,9 +149,11 @@ def test_an_impatient_stop_loses_nothing_either(
 
 
 @pytest.mark.timeout(180)
-def test_public_tasks_held_for_long_are_renewed_and_scored_once(start_system: StartSystem) -> None:
+def test_public_tasks_held_for_long_are_renewed_and_scored_once(
+    start_system: StartSystem, celery_at: CeleryAt
+) -> None:
     system = start_system(workers=2, visibility_timeout="5")
-    app = Celery(broker=system.redis_url, backend=system.redis_url)
+    app = celery_at(system.redis_url)
     kwargs = {"query": "long", "documents": [f"{n} {'words ' * 70}" for n in range(300)]}
     sent, count = 0, 4
     while True:

@@ -12,13 +12,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from celery import Celery
 
 from rerankq import Client
 from scripts.localsystem import LocalSystem
 from scripts.redis_server import answers, command, find_server, free_port
 from tests import tls
-from tests.conftest import StartSystem, clean_environment, eventually
+from tests.conftest import CeleryAt, StartSystem, clean_environment, eventually
 
 PASSWORD = "unspeakable-password"
 QUERY, DOCUMENTS = "which process uses a port?", ["Knead the dough.", "ss lists the ports."]
@@ -58,15 +57,15 @@ def logs(system: LocalSystem) -> str:
     return "".join(path.read_text() for path in (system.folder / "logs").iterdir())
 
 
-def test_a_job_and_public_tasks_over_tls(secured: Secured, start_system: StartSystem) -> None:
+def test_a_job_and_public_tasks_over_tls(
+    secured: Secured, start_system: StartSystem, celery_at: CeleryAt
+) -> None:
     system = start_system(redis_url=secured.url("ours"))
     with Client(system.url) as client:
         assert client.rerank(QUERY, DOCUMENTS)[0].index == 1
     # As docs/celery.md has it for an app of one's own.
     url = secured.url("ours") + "&ssl_cert_reqs=required"
-    bare = Celery(broker=url, backend=url).send_task(
-        "rerankq.rerank", args=[QUERY, DOCUMENTS], queue="rerankq.bulk"
-    )
+    bare = celery_at(url).send_task("rerankq.rerank", args=[QUERY, DOCUMENTS], queue="rerankq.bulk")
     assert bare.get(timeout=30)["results"][0]["index"] == 1
     code = (
         "import json; from rerankq.tasks import rerank;"
