@@ -26,6 +26,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._idle_bytes = 0
         self._awaits_head = True
+        self._in_head = self._in_body = False
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -37,7 +38,8 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self.timeout_keep_alive_task is not None:  # which the first byte ends
+        # Bytes after an answer begin a head, unless it came before the end of its request's body.
+        if self.timeout_keep_alive_task is not None and not self._in_body:
             self._awaits_head = True
         self._idle_bytes += len(data)
         super().data_received(data)
@@ -50,7 +52,7 @@ class Connection(HttpToolsProtocol):
             self._watch()
 
     def on_message_begin(self) -> None:
-        self._awaits_head = True
+        self._awaits_head = self._in_head = True
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -59,9 +61,14 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._unwatch()
-        self._awaits_head = False
+        self._awaits_head = self._in_head = False
+        self._in_body = True
         self._idle_bytes = 0
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_body = False
+        super().on_message_complete()
 
     def on_body(self, body: bytes) -> None:
         self._idle_bytes = 0
@@ -87,11 +94,19 @@ class Connection(HttpToolsProtocol):
 
     def _too_slow(self) -> None:
         self._deadline = None
-        if self.flow.read_paused:  # until what came before it is answered
+        if self.flow.read_paused or self._answering:
             self._watch()
+        elif not self._in_head and not self._idle_bytes:
+            # Connected in advance: a later request would take a refusal for its answer.
+            self.transport.close()
         elif not self.transport.is_closing():
             detail = f"the headers were not complete within {HEAD_WITHIN_S:g} s"
             self._refuse(problem(408, "headers_too_slow", detail, limit=HEAD_WITHIN_S))
+
+    @property
+    def _answering(self) -> bool:
+        """A request from before is not answered yet, and must be first."""
+        return self.cycle is not None and not self.cycle.response_complete
 
     def _refuse(self, body: Problem) -> None:
         """By hand: there is no request that the application could answer."""

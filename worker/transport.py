@@ -19,7 +19,7 @@ from typing import Any
 from kombu.transport import redis, virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
-from redis.exceptions import ResponseError
+from redis.exceptions import OutOfMemoryError, ResponseError
 
 from rerankq.ledger.keys import QUEUE_BULK, QUEUE_INTERACTIVE
 
@@ -98,7 +98,8 @@ class Peek:
             raise
 
     def close(self) -> None:
-        self._client.connection.disconnect()
+        if self._client.connection is not None:  # there was a Redis to connect to
+            self._client.connection.disconnect()
 
 
 class QoS(redis.QoS):  # type: ignore[misc]
@@ -107,9 +108,27 @@ class QoS(redis.QoS):  # type: ignore[misc]
     def append(self, message: Any, delivery_tag: str) -> None:
         """A bell needs no booking; what Redis's JSON cannot read and kombu's can is booked here."""
         if self.channel.unread:
-            super().append(message, delivery_tag)
-        else:
-            virtual.QoS.append(self, message, delivery_tag)
+            try:
+                super().append(message, delivery_tag)
+                return
+            except OutOfMemoryError:  # worked on without a net is better than not at all
+                log.warning("public task not booked: Redis is full")
+        virtual.QoS.append(self, message, delivery_tag)
+
+    def restore_visible(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            super().restore_visible(*args, **kwargs)
+        except OutOfMemoryError:  # of its lock; a worker that starts would end here
+            log.warning("public tasks not restored: Redis is full")
+
+    def restore_by_tag(self, tag: Any, *args: Any, **kwargs: Any) -> None:
+        try:
+            super().restore_by_tag(tag, *args, **kwargs)
+        except OutOfMemoryError:
+            log.warning("public task left to its visibility timeout: Redis is full")
+        except ValueError as error:  # booked and never dropped: it would block all behind it
+            log.error("no message: dropped", extra={"reason": type(error).__name__})
+            self._remove_from_indices(tag).execute()
 
     @contextmanager
     def pipe_or_acquire(self, pipe: Any = None, client: Any = None) -> Iterator[Any]:
@@ -176,8 +195,21 @@ class Channel(redis.Channel):  # type: ignore[misc]
             self.qos._remove_from_indices(tag).execute()
         else:
             self.unread = not tag
-            self.connection._deliver(payload, queue)
-            self.unread = False
+            try:
+                self.connection._deliver(payload, queue)
+            finally:
+                self.unread = False
+
+    def _size(self, queue: str) -> int:
+        """kombu asks in a transaction, which a full Redis refuses."""
+        with self.conn_or_acquire() as client:
+            return sum(client.llen(self._q_for_pri(queue, n)) for n in self.priority_steps)
+
+    def _queue_bind(self, *args: Any) -> None:
+        try:
+            super()._queue_bind(*args)
+        except OutOfMemoryError:  # an earlier worker has written it
+            log.warning("queue not bound: Redis is full")
 
     def _close_clients(self) -> None:
         for peek in self.peeks.values():
@@ -187,7 +219,7 @@ class Channel(redis.Channel):  # type: ignore[misc]
     def _brpop_read(self, **options: Any) -> Any:
         try:
             return super()._brpop_read(**options)
-        except ValueError as error:
+        except (ValueError, TypeError, LookupError) as error:
             log.error("no bell: dropped", extra={"reason": type(error).__name__})
             raise Empty from None
 

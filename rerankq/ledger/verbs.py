@@ -15,7 +15,7 @@ class Retried:
 
     Attributes:
         outcome: created; existing (it was retried before); unknown; full (the lane's backlog);
-            not_failed; gone (its inputs are no longer kept).
+            not_failed; gone (its inputs are not kept).
         about: the new job's id; with `full` the number of open entries; with `not_failed` the
             job's status.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ class Desk:
 
     hub: Hub
     loop: Any
+    channel: Any
     delivered: list[Any]
 
     def turn_until(self, condition: Callable[[], Any]) -> None:
@@ -33,20 +35,33 @@ class Desk:
 
 
 @pytest.fixture
-def desk(empty_redis: redis.Redis, redis_url: str) -> Iterator[Desk]:
-    """Two messages wait for it."""
-    queue, delivered = kombu.Queue(QUEUE_BULK), list[Any]()
+def messages(empty_redis: redis.Redis, redis_url: str) -> None:
+    """Two wait."""
     with kombu.Connection(redis_url) as other:
         for number in range(2):
-            other.Producer().publish(number, routing_key=QUEUE_BULK, declare=[queue])
+            other.Producer().publish(
+                number, routing_key=QUEUE_BULK, declare=[kombu.Queue(QUEUE_BULK)]
+            )
+
+
+@pytest.fixture
+def desk(messages: None, redis_url: str) -> Iterator[Desk]:
+    with consuming(redis_url) as desk:
+        yield desk
+
+
+@contextmanager
+def consuming(redis_url: str) -> Iterator[Desk]:
+    delivered = list[Any]()
     hub, broker = Hub(), kombu.Connection(redis_url, transport=Transport)
     broker.transport.register_with_event_loop(broker.connection, hub)
     hub.call_repeatedly(0.05, lambda: None)  # or a turn could last as long as nothing happens
     callbacks = [lambda _, message: delivered.append(message)]
-    consumer = kombu.Consumer(broker.channel(), [queue], callbacks=callbacks)
+    channel = broker.channel()
+    consumer = kombu.Consumer(channel, [kombu.Queue(QUEUE_BULK)], callbacks=callbacks)
     consumer.qos(prefetch_count=1)
     with broker, consumer:
-        yield Desk(hub, hub.create_loop(), delivered)
+        yield Desk(hub, hub.create_loop(), channel, delivered)
     hub.close()
 
 
@@ -62,6 +77,27 @@ def test_a_question_closed_while_there_is_no_room_disturbs_nobody(
     desk.turn_until(lambda: len(desk.hub.readers) < before)
     desk.delivered[0].ack()
     desk.turn_until(lambda: len(desk.delivered) == 2)
+
+
+def test_a_worker_starts_on_a_full_redis(
+    messages: None, empty_redis: redis.Redis, redis_url: str
+) -> None:
+    empty_redis.config_set("maxmemory", 1)
+    try:
+        with consuming(redis_url) as desk:
+            desk.turn_until(lambda: desk.delivered)
+    finally:
+        empty_redis.config_set("maxmemory", "1gb")
+
+
+def test_what_was_booked_and_is_no_message_blocks_nobody(
+    empty_redis: redis.Redis, desk: Desk
+) -> None:
+    for tag in ("a", "b"):
+        empty_redis.hset("unacked", tag, '["\x01", "", ""]')
+        empty_redis.zadd("unacked_index", {tag: 1})
+    desk.channel.qos.restore_visible(interval=1)
+    assert not empty_redis.hkeys("unacked")
 
 
 def test_a_full_redis_takes_an_acknowledgement(empty_redis: redis.Redis, desk: Desk) -> None:

@@ -42,8 +42,8 @@ async def said(*parts: bytes, pause_s: float = 0.0) -> bytes:
 
 @pytest.mark.parametrize(
     "parts",
-    [[], [b"GET / HTTP/1.1\r\nX: "], [b"\r\n"], [REQUEST, b"GET"], [REQUEST, b"\r\n"]],
-    ids=["nothing", "half a header", "an empty line", "a second half", "an empty line behind one"],
+    [[b"GET / HTTP/1.1\r\nX: "], [b"\r\n"], [REQUEST, b"GET"], [REQUEST, b"\r\n"]],
+    ids=["half a header", "an empty line", "a second half", "an empty line behind one"],
 )
 def test_a_head_that_does_not_come_ends_its_connection(
     monkeypatch: pytest.MonkeyPatch, parts: list[bytes]
@@ -54,6 +54,30 @@ def test_a_head_that_does_not_come_ends_its_connection(
     assert refused.startswith(b"408 ")
     assert (b"204" in answered) == (REQUEST in parts)
     assert json.loads(refused.partition(b"\r\n\r\n")[2])["code"] == "headers_too_slow"
+
+
+def test_one_that_says_nothing_is_just_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEAD_WITHIN_S", 0.1)
+    assert asyncio.run(said()) == b""
+
+
+def test_half_a_head_does_not_overtake_the_answer_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connections, "HEAD_WITHIN_S", 0.1)
+    answer = asyncio.run(said(REQUEST + b"GET"))
+    assert [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]] == [b"204", b"408"]
+
+
+def test_the_body_of_a_request_that_was_answered_early_is_no_head(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connections, "HEAD_WITHIN_S", 0.1)
+    post = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 4\r\n\r\n"
+    keep = post.replace(b"Connection: close\r\n", b"")
+    closing = REQUEST[:-2] + b"Connection: close\r\n\r\n"
+    answer = asyncio.run(said(keep, b"1", b"2", b"3", b"4" + closing, pause_s=0.25))
+    assert [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]] == [b"204", b"204"]
 
 
 def test_an_answer_may_take_longer_than_a_head(monkeypatch: pytest.MonkeyPatch) -> None:
