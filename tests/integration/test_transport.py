@@ -83,6 +83,7 @@ def test_a_worker_starts_on_a_full_redis(
     messages: None, empty_redis: redis.Redis, redis_url: str
 ) -> None:
     empty_redis.config_set("maxmemory", 1)
+    Transport.global_state.clear()  # a fresh process knows of no binding
     try:
         with consuming(redis_url) as desk:
             desk.turn_until(lambda: desk.delivered)
