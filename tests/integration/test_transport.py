@@ -58,7 +58,8 @@ def consuming(redis_url: str) -> Iterator[Desk]:
     hub.call_repeatedly(0.05, lambda: None)  # or a turn could last as long as nothing happens
     callbacks = [lambda _, message: delivered.append(message)]
     channel = broker.channel()
-    consumer = kombu.Consumer(channel, [kombu.Queue(QUEUE_BULK)], callbacks=callbacks)
+    queue = kombu.Queue(QUEUE_BULK, kombu.Exchange(QUEUE_BULK), routing_key=QUEUE_BULK)
+    consumer = kombu.Consumer(channel, [queue], callbacks=callbacks)
     consumer.qos(prefetch_count=1)
     with broker, consumer:
         yield Desk(hub, hub.create_loop(), channel, delivered)
@@ -83,7 +84,6 @@ def test_a_worker_starts_on_a_full_redis(
     messages: None, empty_redis: redis.Redis, redis_url: str
 ) -> None:
     empty_redis.config_set("maxmemory", 1)
-    Transport.global_state.clear()  # a fresh process knows of no binding
     try:
         with consuming(redis_url) as desk:
             desk.turn_until(lambda: desk.delivered)
