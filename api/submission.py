@@ -28,6 +28,7 @@ DEFAULT_EXPIRES_IN_S = 24 * 3600
 INLINE_BYTES = 64 * 1024  # cutting and compressing less than this takes no longer than a thread hop
 JOIN_S = 5.0  # how long after a synchronous request another one like it may join its job
 RETRY_FULL_S = 5  # until a drain rate is known
+NOT_KEPT = "no texts are kept of what its caller did wrong, as its error says; submit it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +133,12 @@ class Submission:
             job = await self._ledger.job(job_id)
             lane = job.lane if job else Lane.BULK
             raise await self._full(lane, retried.about, await self._fleet.ready())
-        if retried.outcome in ("not_failed", "gone"):
-            why = "its texts are not kept" if retried.outcome == "gone" else retried.about
-            detail = f"job {job_id} cannot be retried: {why}"
+        if retried.outcome == "not_failed":
+            detail = f"job {job_id} cannot be retried: it is {retried.about}"
             raise Refusal(409, "not_failed", detail, field="job_id")
+        if retried.outcome == "gone":
+            detail = f"job {job_id} cannot be retried: {NOT_KEPT}"
+            raise Refusal(409, "not_kept", detail, field="job_id")
         if retried.outcome == "created":
             self._doorbell.ring(len(await self._fleet.ready()))
         return retried.about

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from rerankq.operator import Operator
-from rerankq.schema import LaneView
+from rerankq.schema import LaneView, WorkerList
 from rerankq.status import Lane
 
 DONE, FAILED = 0, 1
@@ -65,10 +65,15 @@ def _confirmed(client: Operator, lane: Lane) -> bool:
 
 
 def _workers(client: Operator, args: argparse.Namespace) -> int:
-    for worker in client.workers():
+    workers = client.workers()
+    if args.json:
+        print(WorkerList(data=workers).model_dump_json())
+        return DONE
+    for worker in workers:
         where = f"{worker.host}:{worker.pid}"
-        text = f"{worker.id}  {worker.state:8}  {where}  {worker.tokens_per_s:.0f} tokens/s"
-        print(worker.model_dump_json() if args.json else text)
+        print(f"{worker.id}  {worker.state:8}  {where}  {worker.tokens_per_s:.0f} tokens/s")
+    if not workers:
+        print("rerankq: no worker was heard of in the last 10 s", file=sys.stderr)
     return DONE
 
 

@@ -108,7 +108,7 @@ class Client:
     def retry(self, job_id: str) -> Job:
         """Try what was not scored of a failed job once more; returns the new job.
 
-        Raises: APIError, with `not_failed` (409): it did not fail, or its texts are gone.
+        Raises: APIError, with `not_failed` (409) or `not_kept` (409): by its caller's fault.
         """
         return parsed(Job, self._send(self._calls.retry(job_id)))
 
