@@ -208,8 +208,11 @@ class Channel(redis.Channel):  # type: ignore[misc]
     def _queue_bind(self, *args: Any) -> None:
         try:
             super()._queue_bind(*args)
-        except OutOfMemoryError:  # an earlier worker has written it
-            log.warning("queue not bound: Redis is full")
+        except ResponseError as error:
+            # Redis 6 words the refusal of a script's write as the script's own error.
+            if not isinstance(error, OutOfMemoryError) and "-OOM " not in str(error):
+                raise
+            log.warning("queue not bound: Redis is full")  # an earlier worker has done it
 
     def _close_clients(self) -> None:
         for peek in self.peeks.values():
