@@ -30,6 +30,12 @@ class Deliveries:
         except Exception as error:  # Redis, or a channel that kombu is just replacing
             log.warning("deliveries not renewed", extra={"reason": type(error).__name__})
 
+    def let_go(self, tag: str) -> None:
+        """Renew it no longer: it comes back, to whomever, after its visibility timeout."""
+        qos = self._qos()
+        if qos is not None:
+            qos._delivered.pop(tag, None)
+
     def hand_back(self) -> None:
         """Give all of them back to their queues at once, at the front, before this process dies."""
         qos = self._qos()

@@ -159,6 +159,13 @@ def register(app: Celery, worker: Worker) -> None:
         )
 
     signals.task_revoked.connect(_on_revoked, weak=False)
+    signals.task_internal_error.connect(_on_internal_error, weak=False)
+
+
+def _on_internal_error(sender: Task, request: Any, **_: Any) -> None:
+    # Its result could not be stored (a full Redis), so it is not acknowledged, and never will be.
+    if sender.name == TASK_RERANK:
+        Rerank.worker.deliveries.let_go(request["properties"]["delivery_tag"])
 
 
 def _on_revoked(sender: Task, request: Any, **_: Any) -> None:

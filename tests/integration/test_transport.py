@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import kombu
@@ -14,6 +15,7 @@ from kombu.asynchronous import Hub
 
 from rerankq.ledger.keys import QUEUE_BULK
 from tests.conftest import eventually
+from worker.deliveries import Deliveries
 from worker.transport import Transport
 
 
@@ -110,3 +112,19 @@ def test_a_full_redis_takes_an_acknowledgement(empty_redis: redis.Redis, desk: D
     finally:
         empty_redis.config_set("maxmemory", "1gb")
     assert not empty_redis.exists("unacked", "unacked_index")
+
+
+def test_a_message_that_is_let_go_is_renewed_no_longer(
+    empty_redis: redis.Redis, desk: Desk
+) -> None:
+    desk.turn_until(lambda: desk.delivered)
+    tag = desk.delivered[0].delivery_tag
+    deliveries = Deliveries()
+    deliveries.follow(SimpleNamespace(task_consumer=SimpleNamespace(channel=desk.channel)))
+    empty_redis.zadd("unacked_index", {tag: 1})
+    deliveries.renew()
+    assert empty_redis.zscore("unacked_index", tag) != 1
+    deliveries.let_go(tag)
+    empty_redis.zadd("unacked_index", {tag: 1})
+    deliveries.renew()
+    assert empty_redis.zscore("unacked_index", tag) == 1
