@@ -25,7 +25,6 @@ class Connection(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._idle_bytes = 0
-        self._awaits_head = True
         self._in_head = self._in_body = False
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -38,9 +37,6 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        # Bytes after an answer begin a head, unless it came before the end of its request's body.
-        if self.timeout_keep_alive_task is not None and not self._in_body:
-            self._awaits_head = True
         self._idle_bytes += len(data)
         super().data_received(data)
         if self.transport.is_closing():
@@ -48,21 +44,20 @@ class Connection(HttpToolsProtocol):
         if self._idle_bytes > MOST_HEAD_BYTES:
             detail = f"the headers are over the limit of {MOST_HEAD_BYTES} bytes"
             self._refuse(problem(431, "too_large", detail, field="headers", limit=MOST_HEAD_BYTES))
-        elif self._awaits_head:
+        elif self._in_head or (self._idle_bytes and not self._in_body):
             self._watch()
 
     def on_message_begin(self) -> None:
-        self._awaits_head = self._in_head = True
+        self._in_head = True
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._awaits_head:  # a trailer is no header, and there is no end to them
+        if self._in_head:  # a trailer is no header, and there is no end to them
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._unwatch()
-        self._awaits_head = self._in_head = False
-        self._in_body = True
+        self._in_head, self._in_body = False, True
         self._idle_bytes = 0
         super().on_headers_complete()
 

@@ -19,8 +19,10 @@ from typing import Any
 from kombu.transport import redis, virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
-from redis.exceptions import OutOfMemoryError, ResponseError
+from redis import Redis
+from redis.exceptions import ResponseError
 
+from rerankq.ledger.connection import is_full
 from rerankq.ledger.keys import QUEUE_BULK, QUEUE_INTERACTIVE
 
 log = logging.getLogger(__name__)
@@ -102,42 +104,46 @@ class Peek:
             self._client.connection.disconnect()
 
 
+class Client(Redis):
+    """Pipelines are no transactions: a full Redis refuses to queue even what would free memory."""
+
+    def pipeline(self, transaction: bool = False, shard_hint: str | None = None) -> Any:
+        return super().pipeline(transaction, shard_hint)
+
+
+@contextmanager
+def unless_full(otherwise: str) -> Iterator[None]:
+    """What a worker can do without while Redis is full, and would end of otherwise."""
+    try:
+        yield
+    except ResponseError as error:
+        if not is_full(error):
+            raise
+        log.warning("redis is full", extra={"so": otherwise})
+
+
 class QoS(redis.QoS):  # type: ignore[misc]
     """kombu's book of deliveries, in which the script has written already."""
 
     def append(self, message: Any, delivery_tag: str) -> None:
         """A bell needs no booking; what Redis's JSON cannot read and kombu's can is booked here."""
         if self.channel.unread:
-            try:
+            with unless_full("a public task is worked on unbooked"):
                 super().append(message, delivery_tag)
                 return
-            except OutOfMemoryError:  # worked on without a net is better than not at all
-                log.warning("public task not booked: Redis is full")
         virtual.QoS.append(self, message, delivery_tag)
 
     def restore_visible(self, *args: Any, **kwargs: Any) -> None:
-        try:
+        with unless_full("public tasks are not restored"):
             super().restore_visible(*args, **kwargs)
-        except OutOfMemoryError:  # of its lock; a worker that starts would end here
-            log.warning("public tasks not restored: Redis is full")
 
     def restore_by_tag(self, tag: Any, *args: Any, **kwargs: Any) -> None:
         try:
-            super().restore_by_tag(tag, *args, **kwargs)
-        except OutOfMemoryError:
-            log.warning("public task left to its visibility timeout: Redis is full")
+            with unless_full("a public task is left to its visibility timeout"):
+                super().restore_by_tag(tag, *args, **kwargs)
         except ValueError as error:  # booked and never dropped: it would block all behind it
             log.error("no message: dropped", extra={"reason": type(error).__name__})
             self._remove_from_indices(tag).execute()
-
-    @contextmanager
-    def pipe_or_acquire(self, pipe: Any = None, client: Any = None) -> Iterator[Any]:
-        """No transaction: a full Redis refuses to queue even what would free memory."""
-        if pipe is not None:
-            yield pipe
-        else:
-            with self.channel.conn_or_acquire(client) as client:
-                yield client.pipeline(transaction=False)
 
 
 class Channel(redis.Channel):  # type: ignore[misc]
@@ -185,8 +191,8 @@ class Channel(redis.Channel):  # type: ignore[misc]
             message = self.Message(payload, channel=self)
             where = message.delivery_info["exchange"], message.delivery_info["routing_key"]
             if not all(
-                isinstance(text, str | bytes)
-                for text in (message.body, message.delivery_tag, *where)
+                isinstance(part, str | bytes)
+                for part in (message.body, message.delivery_tag, *where)
             ):
                 raise TypeError("no body, or no address")  # Celery would die of it
         except Exception as error:  # whatever a foreign text makes of kombu's reading
@@ -200,19 +206,12 @@ class Channel(redis.Channel):  # type: ignore[misc]
             finally:
                 self.unread = False
 
-    def _size(self, queue: str) -> int:
-        """kombu asks in a transaction, which a full Redis refuses."""
-        with self.conn_or_acquire() as client:
-            return sum(client.llen(self._q_for_pri(queue, n)) for n in self.priority_steps)
+    def _get_client(self) -> type[Client]:
+        return Client
 
     def _queue_bind(self, *args: Any) -> None:
-        try:
+        with unless_full("a queue is as an earlier worker has bound it"):
             super()._queue_bind(*args)
-        except ResponseError as error:
-            # Redis 6 words the refusal of a script's write as the script's own error.
-            if not isinstance(error, OutOfMemoryError) and "-OOM " not in str(error):
-                raise
-            log.warning("queue not bound: Redis is full")  # an earlier worker has done it
 
     def _close_clients(self) -> None:
         for peek in self.peeks.values():

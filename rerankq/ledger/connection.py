@@ -57,6 +57,11 @@ def may_pass(error: RedisError) -> bool:
     return bool(_PASSING_CODES.search(str(error)))
 
 
+def is_full(error: RedisError) -> bool:
+    """Whether Redis has no memory for what it was asked to write."""
+    return isinstance(error, OutOfMemoryError) or bool(re.search(r"\bOOM\b", str(error)))
+
+
 def connect(url: str) -> redis.Redis:
     """A blocking client for worker threads."""
     return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **_options(WORKER_TIMEOUT_S))

@@ -98,8 +98,8 @@ end
 -- wins every race. Postcondition: final once, no entry and no input left, keys have their time
 -- to live, its webhook and its public task's result are due, everyone who waits for it or works on
 -- it is told. What was not scored of one that failed is kept as long as its header, for a retry,
--- unless the failure is its caller's (a problem of 4xx), which a retry would repeat for as long as the model and
--- its limits stay.
+-- unless the failure is its caller's (a problem of 4xx), which a retry would repeat for as long as
+-- the model and its limits stay.
 -- Returns how many entries were still open, or nil if nothing happened.
 local function finish(id, status, problem, now)
   local header = header_of(id)

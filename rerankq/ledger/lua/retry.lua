@@ -1,6 +1,7 @@
 -- retry: what was not scored of a job that failed is tried once more, as a new job.
 -- A final state is never left, so that whoever was told of it stays right.
--- Precondition: the job has failed, not by its caller's fault, its inputs are still kept, the lane's backlog has room.
+-- Precondition: the job has failed, not by its caller's fault; its inputs are still kept; the
+-- lane's backlog has room.
 -- Postcondition: the new job has what was scored already, and entries for the rest, with no loss
 -- counted; it has the old one's owner, time to its deadline and webhook, but no public task: that
 -- has had its result. A replay answers `existing`, unless the new job has failed and gone, too.
