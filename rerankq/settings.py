@@ -57,6 +57,11 @@ class Settings(BaseModel):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="`auto`: bfloat16 on CUDA, float32 on the CPU."
     )
+    attention: Literal["auto", "packed", "padded"] = Field(
+        "auto",
+        description="`packed`: no padding, shared prefixes once; `auto`: that, where its scores "
+        "agree with the padded pass.",
+    )
     max_length: int = Field(
         8192, ge=64, description="Tokens of one pair; the model's own limit if that is lower."
     )

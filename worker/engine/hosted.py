@@ -9,64 +9,59 @@ from collections.abc import Sequence
 import torch
 
 from rerankq.settings import Settings
-from worker.engine.interface import EngineBroken, Launch, Layout, OutOfMemory, Pair, Profile
+from worker.engine.batch import Batch, Forward
+from worker.engine.choice import choose
+from worker.engine.interface import EngineBroken, Launch, OutOfMemory, Pair, Profile
 from worker.engine.loading import Loaded, load
-from worker.engine.padded import CausalForward, ClassifierForward, Forward, Inputs
-from worker.engine.spec import Kind, UnsupportedModel
-from worker.engine.templates import Limits, Qwen3Template, SequencePairTemplate, Template
+from worker.engine.parts import Parts, parts_of
 
 log = logging.getLogger(__name__)
 
 CPU_TOKEN_BUDGET = 2_048
 CUDA_TOKEN_BUDGET = 16_384
-SCORE_SPACES = {
-    Kind.CAUSAL_YES_NO: "log-odds of yes over no",
-    Kind.CLASSIFIER: "log-odds of relevant",
-}
 
 
 class HostedEngine:
     """Implements `Engine`; see there."""
 
-    def __init__(self, loaded: Loaded, settings: Settings) -> None:
-        self._template, self._forward = _parts(loaded)
+    def __init__(self, loaded: Loaded, parts: Parts, settings: Settings) -> None:
+        self._parts = parts
         self._device = loaded.device
         self._vocabulary = loaded.model.get_input_embeddings().num_embeddings
-        self._limits = Limits(_max_length(loaded, settings.max_length), settings.max_query_tokens)
+        chosen = choose(loaded.model, parts, self._samples(), settings.attention)
+        self._forward: Forward = chosen.forward
         on_gpu = loaded.device.type == "cuda"
         self.profile = Profile(
             model=settings.model,
             revision=loaded.revision,
-            template=self._template.name,
-            score_space=SCORE_SPACES[loaded.kind],
-            instruction=self._template.takes_instruction,
-            max_length=self._limits.pair,
+            template=parts.template.name,
+            score_space=parts.score_space,
+            instruction=parts.template.takes_instruction,
+            max_length=parts.limits.pair,
             dtype=str(loaded.dtype).removeprefix("torch."),
             device=str(loaded.device),
-            layout=Layout.PADDED,
+            layout=chosen.forward.layout,
             token_budget=settings.token_budget
             or (CUDA_TOKEN_BUDGET if on_gpu else CPU_TOKEN_BUDGET),
+            engine="; ".join(chosen.reasons),
         )
 
     def encode(self, query: str, instruction: str | None, documents: Sequence[str]) -> list[Pair]:
-        return self._template.encode(query, instruction, documents, self._limits)
+        return self._parts.template.encode(query, instruction, documents, self._parts.limits)
 
     def prepare(self, pairs: Sequence[Pair]) -> Launch:
-        inputs = self._forward.collate(pairs)
+        batch = self._forward.collate(pairs)
         # On a GPU an id out of range would end the process, not the batch.
-        if int(inputs["input_ids"].max()) >= self._vocabulary:
+        if int(batch.tensors["input_ids"].max()) >= self._vocabulary:
             raise ValueError("a token id is outside the model's vocabulary")
         if self._device.type == "cuda":
-            inputs = {name: tensor.pin_memory() for name, tensor in inputs.items()}
-        return lambda: self._score(inputs)
+            batch = batch.pinned()
+        return lambda: self._score(batch)
 
     @torch.inference_mode()
-    def _score(self, inputs: Inputs) -> list[float]:
+    def _score(self, batch: Batch) -> list[float]:
         try:
-            moved = {
-                name: tensor.to(self._device, non_blocking=True) for name, tensor in inputs.items()
-            }
-            scores: list[float] = self._forward(moved).tolist()
+            scores: list[float] = self._forward(batch.to(self._device)).tolist()
             return scores
         except torch.OutOfMemoryError as error:
             reason = str(error)
@@ -88,43 +83,24 @@ class HostedEngine:
             "total": total,
         }
 
+    def _samples(self) -> list[Pair]:
+        """Pairs of several lengths, some of which share a prefix; the longest is cut if need be."""
+        documents = ["", "a short one", "some words more, " * 12, "and many, many words " * 80]
+        return self.encode("what is sampled?", None, documents) + self.encode(
+            "another query", None, documents[1:3]
+        )
+
 
 def host(settings: Settings) -> HostedEngine:
-    """Load the model and score a first pair, so that nobody's job pays for either.
+    """Load the model and find its fastest pass, which scores a few pairs: nobody's job pays for it.
 
     Raises:
         UnsupportedModel, OSError: see `load`.
+        SelfTestFailed, SettingsError: see `choose`.
     """
     started = time.perf_counter()
-    engine = HostedEngine(load(settings), settings)
-    engine.prepare(engine.encode("warm-up", None, ["one", "two " * 100]))()
+    loaded = load(settings)
+    engine = HostedEngine(loaded, parts_of(loaded, settings), settings)
     fields = {"load_s": round(time.perf_counter() - started, 2), "profile": str(engine.profile)}
     log.info("model loaded", extra=fields)
     return engine
-
-
-def _parts(loaded: Loaded) -> tuple[Template, Forward]:
-    # The Rust tokenizer itself: transformers' wrapper sets truncation and padding on every call,
-    # which two threads must not do at once.
-    tokenizer = getattr(loaded.tokenizer, "backend_tokenizer", None)
-    if tokenizer is None:
-        raise UnsupportedModel("the model has no tokenizer.json; convert its tokenizer first")
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    if loaded.kind is Kind.CAUSAL_YES_NO:
-        yes, no = (loaded.tokenizer.convert_tokens_to_ids(word) for word in ("yes", "no"))
-        if yes is None or no is None or yes == no:
-            raise UnsupportedModel("the tokenizer has no single tokens for yes and no")
-        return Qwen3Template(tokenizer), CausalForward(loaded.model, yes, no)
-    template = SequencePairTemplate(tokenizer)
-    types = template.types if "token_type_ids" in loaded.tokenizer.model_input_names else None
-    pad = loaded.config.pad_token_id or 0
-    return template, ClassifierForward(loaded.model, pad, types)
-
-
-def _max_length(loaded: Loaded, wanted: int) -> int:
-    positions = getattr(loaded.config, "max_position_embeddings", None) or wanted
-    # RoBERTa counts positions from padding_idx + 1, so that many of them carry no token.
-    if loaded.config.model_type in {"roberta", "xlm-roberta", "camembert"}:
-        positions -= loaded.config.pad_token_id + 1
-    return int(min(wanted, positions))

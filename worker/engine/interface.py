@@ -74,6 +74,7 @@ class Profile:
         instruction: whether it takes one; otherwise one is refused.
         max_length: tokens of a pair, all included.
         token_budget: tokens of one batch, counted as the layout costs them.
+        engine: in words, which forward pass was chosen and why.
     """
 
     model: str
@@ -86,6 +87,7 @@ class Profile:
     device: str
     layout: Layout
     token_budget: int
+    engine: str
 
 
 class Launch(Protocol):

@@ -1,0 +1,119 @@
+"""The attention function that transformers' models call when a batch is packed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface
+
+from worker.engine.kernels import Kernels, windowed
+from worker.engine.packing import Packing, Span, Varlen
+
+# No mask function is registered under this name, so transformers builds no mask: the packing says
+# who sees whom.
+NAME = "rerankq_packed"
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """How one model's sequences attend to each other, passed through its `forward`.
+
+    Attributes:
+        packing: where they lie.
+        causal: a token sees only what stands before it.
+        kernels: the kernel that is fastest for so many keys, on the CPU.
+    """
+
+    packing: Packing
+    causal: bool
+    kernels: Kernels
+
+
+def attend(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float,
+    packed: Attention,
+    only_scored: bool = False,
+    sliding_window: int | None = None,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    """Shapes: query (1, heads, tokens, d), key and value (1, groups, tokens, d); result
+    (1, tokens, heads, d).
+
+    Args:
+        only_scored: the states of other tokens are not needed any more; they become 0.
+        sliding_window: a token sees less than so many to either side (not causal).
+
+    Raises:
+        NotImplementedError: the model wants something this does not know.
+    """
+    if attention_mask is not None or options.get("softcap") or options.get("position_bias"):
+        raise NotImplementedError("a mask, a softcap or a bias inside packed attention")
+    if sliding_window is not None and packed.causal:
+        raise NotImplementedError("a causal sliding window inside packed attention")
+    if packed.packing.varlen is not None:
+        reach = None if sliding_window is None else sliding_window - 1
+        return _varlen(query, key, value, scaling, packed, packed.packing.varlen, reach), None
+    # Behind a window the scored token sees a part of its keys, which a lone query cannot tell.
+    alone = only_scored and sliding_window is None
+    spans = packed.packing.scored if alone else packed.packing.spans
+    out = query.new_zeros(query.shape[2], query.shape[1], query.shape[3]).transpose(0, 1)
+    for span in spans:
+        keys, values = _seen(key[0], span), _seen(value[0], span)
+        queries = query[0, :, slice(*span.queries)]
+        kernel = packed.kernels(span.many_keys)
+        if sliding_window is None:
+            states = kernel(queries, keys, values, scaling, packed.causal)
+        else:
+            states = windowed(queries, keys, values, scaling, sliding_window - 1, kernel)
+        out[:, slice(*span.queries)] = states
+    return out.transpose(0, 1)[None], None
+
+
+def _seen(states: Tensor, span: Span) -> Tensor:
+    own = states[:, slice(*span.keys)]
+    if not span.prefix[1]:
+        return own
+    return torch.cat((states[:, slice(*span.prefix)], own), dim=1)
+
+
+def _varlen(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    scaling: float,
+    packed: Attention,
+    varlen: Varlen,
+    reach: int | None,
+) -> Tensor:
+    from torch.nn.attention.varlen import varlen_attn
+
+    queries, keys, values = (s.squeeze(0).transpose(0, 1) for s in (query, key, value))
+    rows = varlen.key_rows
+    if rows is not None:
+        keys, values = keys[rows], values[rows]
+    window = (-1, 0) if packed.causal else (-1 if reach is None else reach,) * 2
+    states = varlen_attn(
+        queries,
+        keys,
+        values,
+        varlen.queries,
+        varlen.keys,
+        varlen.most_queries,
+        varlen.most_keys,
+        scale=scaling,
+        window_size=window,
+        enable_gqa=queries.shape[1] != keys.shape[1],
+    )
+    return states[None]
+
+
+AttentionInterface.register(NAME, attend)

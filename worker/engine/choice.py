@@ -1,0 +1,176 @@
+"""Which forward pass a model gets on this machine: the fastest that agrees with the plain one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from rerankq.errors import SettingsError
+from worker.engine import attention, kernels, lastlayer, swap
+from worker.engine.batch import Forward
+from worker.engine.interface import Pair
+from worker.engine.packed import CAUSAL, PackedCausal, PackedClassifier, can_pack
+from worker.engine.padded import PaddedCausal, PaddedClassifier
+from worker.engine.parts import Parts
+
+log = logging.getLogger(__name__)
+
+# In log-odds, relative to those above 1: the order of the sums in float32, and what rounding every
+# state to 11 or 8 bits leaves.
+AGREE = {torch.float32: 1e-4, torch.float16: 0.05, torch.bfloat16: 0.3}
+
+
+class SelfTestFailed(Exception):
+    """The model's scores on this machine are not what they have to be."""
+
+
+def choose(model: Any, parts: Parts, samples: Sequence[Pair], wanted: str) -> Choice:
+    """The fastest pass for this model, in steps, each checked on the sample pairs.
+
+    Args:
+        wanted: `auto`, `packed` (or refuse to start) or `padded`.
+
+    Raises:
+        SettingsError: `packed` is wanted and cannot be.
+        SelfTestFailed: the steps together give other scores than the plain pass.
+    """
+    choice = Choice(model, padded_pass(model, parts), samples)
+    if wanted == "padded":
+        choice.reasons.append("padded: as set")
+    elif choice.pack(partial(packed_pass, model, parts)):
+        choice.trim()
+    elif wanted == "packed":
+        raise SettingsError(f"RERANKQ_ATTENTION='packed': {'; '.join(choice.reasons)}")
+    if model.device.type == "cpu":
+        choice.swap()
+    choice.check()
+    return choice
+
+
+class Choice:
+    """Steps from the plain pass to faster ones, each kept only if the sample pairs' scores stay.
+
+    Args:
+        padded: the plain pass, of the untouched model; its scores are what the others are held to.
+        samples: pairs of several lengths, some of which share a prefix.
+
+    Attributes:
+        forward: the fastest so far.
+        reasons: in a few words, what it is and why it is not more.
+    """
+
+    def __init__(self, model: Any, padded: Forward, samples: Sequence[Pair]) -> None:
+        self._model = model
+        self._samples = samples
+        self._expected = scores(padded, samples, model.device)
+        self.forward = padded
+        self.reasons: list[str] = []
+
+    def pack(self, packed: Callable[[kernels.Kernels], Forward]) -> bool:
+        """Pack if the model's kind is known and the device can; whether that was done.
+
+        Args:
+            packed: makes the pass for these kernels.
+        """
+        model = self._model
+        if refusal := _refusal(model):
+            self.reasons.append(refusal)
+            return False
+        plain = model.config._attn_implementation
+        found = _kernels(model) if model.device.type == "cpu" else kernels.Kernels()
+        model.set_attn_implementation(attention.NAME)
+        forward = packed(found)
+        if difference := self._difference(forward):
+            self.reasons.append(f"packed, {difference}")
+            model.set_attn_implementation(plain)
+            return False
+        self.forward = forward
+        self.reasons.append("packed" if model.device.type == "cuda" else f"packed, {found}")
+        return True
+
+    def trim(self) -> None:
+        """Compute the last layer for the scored tokens alone. Only when packed."""
+        layers = layers_of(self._model)
+        last = layers[-1]
+        trimmed = lastlayer.trimmed(last)
+        if trimmed is None:
+            self.reasons.append(f"last layer whole: {type(last).__name__} is not known")
+            return
+        layers[-1] = trimmed
+        if difference := self._difference(self.forward):
+            self.reasons.append(f"last layer whole: trimmed, {difference}")
+            layers[-1] = last
+            return
+        self.reasons.append("last layer trimmed")
+
+    def swap(self) -> None:
+        """Replace linears and what is around them; each part checks itself. Only on the CPU."""
+        counts = swap.swap(layers_of(self._model), self._model.dtype)
+        parts = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+        self.reasons.append(parts or "plain linears")
+
+    def check(self) -> None:
+        """Raises: SelfTestFailed."""
+        if difference := self._difference(self.forward):
+            raise SelfTestFailed(f"self-test: {difference} ({'; '.join(self.reasons)})")
+
+    def _difference(self, forward: Forward) -> str:
+        """What is wrong with the samples' scores, in words; empty if nothing is."""
+        try:
+            found = scores(forward, self._samples, self._model.device)
+        except Exception as error:  # whatever a kernel or a foreign model's code raises
+            log.debug("self-test", exc_info=error)
+            return f"it fails: {' '.join(str(error).split())[:200]}"
+        off = ((found - self._expected).abs() / self._expected.abs().clamp(min=1)).max().item()
+        # Written so that a score that is no number disagrees.
+        return "" if off <= AGREE[self._model.dtype] else f"its scores are off by {off:.1e}"
+
+
+def padded_pass(model: Any, parts: Parts) -> Forward:
+    if parts.head is not None:
+        return PaddedCausal(model, parts.head)
+    return PaddedClassifier(model, parts.pad, parts.types)
+
+
+def packed_pass(model: Any, parts: Parts, found: kernels.Kernels) -> Forward:
+    on_gpu = model.device.type == "cuda"
+    if parts.head is not None:
+        return PackedCausal(model, parts.head, found, on_gpu=on_gpu)
+    return PackedClassifier(model, parts.types, found, on_gpu=on_gpu)
+
+
+def scores(forward: Forward, pairs: Sequence[Pair], device: torch.device) -> torch.Tensor:
+    """Log-odds, shape (pairs,), float32, on the CPU."""
+    with torch.inference_mode():
+        return forward(forward.collate(pairs).to(device)).cpu()
+
+
+def layers_of(model: Any) -> nn.ModuleList:
+    base = model.base_model
+    layers: nn.ModuleList = base.layers if hasattr(base, "layers") else base.encoder.layer
+    return layers
+
+
+def _refusal(model: Any) -> str:
+    device = model.device.type
+    if not can_pack(model.config):
+        return f"padded: {model.config.model_type} is not known to be safe to pack"
+    if device == "cuda" and model.dtype not in {torch.float16, torch.bfloat16}:
+        return "padded: CUDA's packed attention takes float16 and bfloat16"
+    if device not in {"cpu", "cuda"}:
+        return f"padded: no packed attention on {device}"
+    return ""
+
+
+def _kernels(model: Any) -> kernels.Kernels:
+    config = model.config
+    heads = config.num_attention_heads
+    groups = getattr(config, "num_key_value_heads", None) or heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    causal = config.model_type in CAUSAL
+    return kernels.fastest(heads, groups, width, model.dtype, causal=causal)

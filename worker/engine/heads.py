@@ -1,0 +1,27 @@
+"""From a model's last states to log-odds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from worker.engine.parts import Head
+
+
+def row_of(model: Any, head: Head) -> Tensor:
+    """The head of one row, float32, shape (hidden,): log-odds are state . row.
+
+    softmax over (no, yes) at yes equals sigmoid(h . (W_yes - W_no)), so one row replaces the whole
+    vocabulary. It is formed in float32: in bfloat16 the difference of two rows would leave a
+    hundred distinct scores.
+    """
+    weight = model.get_output_embeddings().weight.detach()
+    row: Tensor = weight[head.positive].float()
+    return row if head.negative is None else row - weight[head.negative].float()
+
+
+def logit_of(logits: Tensor) -> Tensor:
+    """Log-odds of a classifier's logits, shape (pairs, 1 or 2): the one, or the difference."""
+    logits = logits.float()
+    return logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]

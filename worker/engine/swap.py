@@ -1,0 +1,88 @@
+"""Parts of a model replaced by faster ones that do the same, where this machine gains by it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from worker.engine.linears import (
+    FusedGated,
+    FusedIntermediate,
+    PackedGated,
+    PackedIntermediate,
+    PackedLinear,
+)
+from worker.engine.trial import median_times
+
+log = logging.getLogger(__name__)
+
+ROWS = 512  # tokens of the trial input
+ROUNDS = 5
+GAIN = 1.02  # what a part must win to be taken: less is noise
+# Relative to the largest output: what changing the order of the sums may do.
+AGREE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
+
+Build = Callable[[Any], nn.Module]
+
+
+def swap(layers: nn.Module, dtype: torch.dtype) -> dict[str, int]:
+    """Replace what is faster otherwise, in place; how many parts became which kind.
+
+    Parts of equal shape are tried once, on random input, in turn with the plain one.
+    """
+    chosen: dict[tuple[object, ...], Build | None] = {}
+    counts: dict[str, int] = {}
+    for parent, name, part, builds in list(_candidates(layers)):
+        key = _shape(part)
+        if key not in chosen:
+            chosen[key] = _fastest(part, builds, dtype)
+        build = chosen[key]
+        if build is not None:
+            setattr(parent, name, build(part))
+            kind = build.__name__
+            counts[kind] = counts.get(kind, 0) + 1
+    return counts
+
+
+def _candidates(module: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module, Sequence[Build]]]:
+    for name, part in module.named_children():
+        builds: Sequence[Build] = ()
+        if isinstance(part, nn.Linear):
+            builds = (PackedLinear,)
+        elif PackedGated.fits(part):
+            builds = (PackedGated, FusedGated)
+        elif FusedIntermediate.fits(part):
+            builds = (PackedIntermediate, FusedIntermediate)
+        if builds:
+            yield module, name, part, builds
+        else:
+            yield from _candidates(part)
+
+
+def _shape(part: nn.Module) -> tuple[object, ...]:
+    return (type(part), *(tuple(p.shape) for p in part.parameters()))
+
+
+def _fastest(part: nn.Module, builds: Sequence[Build], dtype: torch.dtype) -> Build | None:
+    """None: the part as it is."""
+    width = next(m for m in part.modules() if isinstance(m, nn.Linear)).in_features
+    states = torch.randn(1, ROWS, width, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    expected = part(states)
+    tried: list[tuple[Build | None, nn.Module]] = [(None, part)]
+    for build in builds:
+        try:
+            other = build(part)
+            difference = (other(states) - expected).abs().max() / expected.abs().max()
+        except (RuntimeError, AttributeError, NotImplementedError) as error:
+            log.debug("kernel not usable", extra={"kind": build.__name__, "reason": str(error)})
+            continue
+        if difference <= AGREE.get(dtype, 0):
+            tried.append((build, other))
+    times = median_times([partial(module, states) for _, module in tried], ROUNDS)
+    best = min(range(len(tried)), key=times.__getitem__)
+    return tried[best][0] if times[0] > GAIN * times[best] else None

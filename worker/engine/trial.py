@@ -1,0 +1,20 @@
+"""Timing alternatives against each other."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+
+def median_times(runs: Sequence[Callable[[], object]], rounds: int) -> list[float]:
+    """Median seconds of each, taken in turn after one run each that is not counted."""
+    seconds: list[list[float]] = [[] for _ in runs]
+    for run in runs:
+        run()
+    for _ in range(rounds):
+        for run, mine in zip(runs, seconds, strict=True):
+            started = time.perf_counter()
+            run()
+            mine.append(time.perf_counter() - started)
+    return [statistics.median(mine) for mine in seconds]
