@@ -220,7 +220,8 @@ MODELS = refusals(401, 503) | {
                     "max_length": 8192,
                     "dtype": "bfloat16",
                     "device": "cuda:0",
-                    "attention": "padded",
+                    "attention": "packed",
+                    "engine": "packed; last layer trimmed",
                     "workers": 2,
                 }
             ],

@@ -303,6 +303,7 @@ class ServedModel(_Answer):
     dtype: str | None = None
     device: str | None = None
     attention: str | None = None
+    engine: str | None = None
     workers: int = 0
 
 

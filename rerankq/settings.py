@@ -69,7 +69,7 @@ class Settings(BaseModel):
         0, ge=0, description="Tokens of a query; 0: as many as leave room for a document."
     )
     token_budget: int = Field(
-        0, ge=0, description="Tokens of one forward pass; 0: 2,048 on the CPU, 16,384 on CUDA."
+        0, ge=0, description="Tokens of one forward pass; 0: measured at start."
     )
     shard_tokens: int = Field(
         16_384,

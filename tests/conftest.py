@@ -61,7 +61,9 @@ StartSystem = Callable[..., LocalSystem]
 def clean_environment(**variables: str) -> dict[str, str]:
     """This process's environment without any RERANKQ_* of the developer's own."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("RERANKQ_")}
-    return inherited | {"RERANKQ_LOG_FORMAT": "json"} | variables
+    # Measuring the token budget would cost every worker that a test starts a second.
+    ours = {"RERANKQ_LOG_FORMAT": "json", "RERANKQ_TOKEN_BUDGET": "2048"}
+    return inherited | ours | variables
 
 
 @pytest.fixture(scope="module")

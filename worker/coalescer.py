@@ -19,6 +19,7 @@ from queue import SimpleQueue
 
 from rerankq.status import Lane
 from worker import metrics, vital
+from worker.budget import TokenBudget
 from worker.engine.interface import Engine, EngineBroken, Launch, OutOfMemory
 from worker.planner import cost, plan
 from worker.turns import Turns
@@ -52,6 +53,7 @@ class Coalescer:
         self._engine = engine
         self._before_launch = before_launch
         self._waiting: list[Item] = []  # interactive first, then by order
+        self._budget = TokenBudget(engine.profile.token_budget)
         self._turns = Turns(engine.profile.token_budget)
         self._changed = threading.Condition()
         self._stopping = False
@@ -131,7 +133,7 @@ class Coalescer:
         waiting = leading + others
         profile = self._engine.profile
         pairs = [item.pair for item in waiting]
-        chosen = plan(pairs, profile.token_budget, profile.layout, len(leading))
+        chosen = plan(pairs, self._budget.tokens, profile.layout, len(leading))
         batch = [waiting[i] for i in chosen]
         taken = set(chosen)
         self._waiting = sorted((w for i, w in enumerate(waiting) if i not in taken), key=_order)
@@ -166,10 +168,13 @@ class Coalescer:
 
     def _due(self, batch: Batch) -> float:
         """When even a slow device has scored it, pair by pair if need be."""
-        tokens = cost([item.pair for item in batch], self._engine.profile.layout)
+        tokens = self._cost(batch)
         if not self.tokens_per_s:
             return time.monotonic() + FIRST_PATIENCE_S
         return time.monotonic() + max(LEAST_PATIENCE_S, PATIENCE * tokens / self.tokens_per_s)
+
+    def _cost(self, batch: Batch) -> int:
+        return cost([item.pair for item in batch], self._engine.profile.layout)
 
     def _observe_waits(self, batch: Batch) -> None:
         now = time.monotonic()
@@ -201,6 +206,7 @@ class Coalescer:
             return
         if isinstance(failure, OutOfMemory):
             metrics.OOM_SPLITS.inc()
+            self._budget.refuse(self._cost(batch))
         middle = len(batch) // 2
         for half in (batch[:middle], batch[middle:]):
             alive = _alive(half)
@@ -208,12 +214,11 @@ class Coalescer:
                 self._score(alive)
 
     def _account(self, batch: Batch, seconds: float) -> None:
-        profile = self._engine.profile
-        pairs = [item.pair for item in batch]
-        tokens = sum(pair.length for pair in pairs)
-        computed = cost(pairs, profile.layout)
+        tokens = sum(item.pair.length for item in batch)
+        computed = self._cost(batch)
         self.busy_s += seconds
-        self._learn_rate(tokens / max(seconds, 1e-6), full=2 * computed >= profile.token_budget)
+        self._learn_rate(tokens / max(seconds, 1e-6), full=2 * computed >= self._budget.tokens)
+        self._budget.accept(computed)
         metrics.FORWARD.observe(seconds)
         metrics.PAIRS.inc(len(batch))
         metrics.TOKENS.labels("scored").inc(tokens)

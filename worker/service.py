@@ -146,6 +146,7 @@ def _describe(worker: str, profile: Profile) -> WorkerInfo:
         dtype=profile.dtype,
         device=profile.device,
         attention=profile.layout,
+        engine=profile.engine,
         host=socket.gethostname(),
         pid=os.getpid(),
     )

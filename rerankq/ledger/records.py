@@ -143,6 +143,8 @@ class WorkerInfo(BaseModel):
     """What a worker says of itself with every heartbeat.
 
     Attributes:
+        attention: `packed` or `padded`, the layout of its batches.
+        engine: in words, which forward pass it chose and why.
         tokens_per_s: measured while busy; 0 until then.
     """
 
@@ -159,6 +161,7 @@ class WorkerInfo(BaseModel):
     dtype: str
     device: str
     attention: str
+    engine: str = ""
     host: str = ""
     pid: int = 0
     tokens_per_s: float = 0.0

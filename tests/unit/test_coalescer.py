@@ -21,7 +21,9 @@ class HeldEngine:
     """Scores a pair by its own first token; each batch waits until the test lets it go."""
 
     def __init__(self) -> None:
-        self.profile = Profile("m", "r", "t", "s", False, 512, "float32", "cpu", Layout.PADDED, 100, "")
+        self.profile = Profile(
+            "m", "r", "t", "s", False, 512, "float32", "cpu", Layout.PADDED, 100, ""
+        )
         self.batches: list[list[int]] = []
         self.entered: SimpleQueue[int] = SimpleQueue()
         self.go = threading.Semaphore(0)

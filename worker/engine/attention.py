@@ -97,11 +97,10 @@ def _varlen(
     from torch.nn.attention.varlen import varlen_attn
 
     queries, keys, values = (s.squeeze(0).transpose(0, 1) for s in (query, key, value))
-    rows = varlen.key_rows
-    if rows is not None:
-        keys, values = keys[rows], values[rows]
+    if varlen.key_rows is not None:
+        keys, values = (states.index_select(0, varlen.key_rows) for states in (keys, values))
     window = (-1, 0) if packed.causal else (-1 if reach is None else reach,) * 2
-    states = varlen_attn(
+    states: Any = varlen_attn(
         queries,
         keys,
         values,
@@ -113,7 +112,8 @@ def _varlen(
         window_size=window,
         enable_gqa=queries.shape[1] != keys.shape[1],
     )
-    return states[None]
+    out: Tensor = states[None]
+    return out
 
 
 AttentionInterface.register(NAME, attend)

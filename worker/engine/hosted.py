@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 
 from rerankq.settings import Settings
+from worker.engine import budget
 from worker.engine.batch import Batch, Forward
 from worker.engine.choice import choose
 from worker.engine.interface import EngineBroken, Launch, OutOfMemory, Pair, Profile
@@ -16,9 +17,6 @@ from worker.engine.loading import Loaded, load
 from worker.engine.parts import Parts, parts_of
 
 log = logging.getLogger(__name__)
-
-CPU_TOKEN_BUDGET = 2_048
-CUDA_TOKEN_BUDGET = 16_384
 
 
 class HostedEngine:
@@ -28,9 +26,10 @@ class HostedEngine:
         self._parts = parts
         self._device = loaded.device
         self._vocabulary = loaded.model.get_input_embeddings().num_embeddings
-        chosen = choose(loaded.model, parts, self._samples(), settings.attention)
+        samples = self._samples()
+        chosen = choose(loaded.model, parts, samples, settings.attention)
         self._forward: Forward = chosen.forward
-        on_gpu = loaded.device.type == "cuda"
+        layout = chosen.forward.layout
         self.profile = Profile(
             model=settings.model,
             revision=loaded.revision,
@@ -40,9 +39,9 @@ class HostedEngine:
             max_length=parts.limits.pair,
             dtype=str(loaded.dtype).removeprefix("torch."),
             device=str(loaded.device),
-            layout=chosen.forward.layout,
+            layout=layout,
             token_budget=settings.token_budget
-            or (CUDA_TOKEN_BUDGET if on_gpu else CPU_TOKEN_BUDGET),
+            or budget.measure(self._try, samples[0], layout, loaded.device),
             engine="; ".join(chosen.reasons),
         )
 
@@ -82,6 +81,9 @@ class HostedEngine:
             "free": free,
             "total": total,
         }
+
+    def _try(self, pairs: Sequence[Pair]) -> list[float]:
+        return self.prepare(pairs)()
 
     def _samples(self) -> list[Pair]:
         """Pairs of several lengths, some of which share a prefix; the longest is cut if need be."""

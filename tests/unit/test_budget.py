@@ -1,0 +1,73 @@
+"""The token budget: where trial batches stop gaining, and what memory teaches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+
+from worker.budget import LEAST, TokenBudget
+from worker.engine import budget
+from worker.engine.interface import Layout, OutOfMemory, Pair
+from worker.planner import cost
+
+SAMPLE = Pair((1,) * 60, (2, 3, 4))
+
+
+def found(monkeypatch: pytest.MonkeyPatch, rates: Sequence[int], fits: int = 10**6) -> int:
+    """The chosen size on a device that does so many tokens/s in batches of each size."""
+    clock = [0.0]
+    monkeypatch.setattr(budget.time, "perf_counter", lambda: clock[0])
+
+    def score(pairs: Sequence[Pair]) -> None:
+        tokens = cost(pairs, Layout.PACKED)
+        if tokens > fits:
+            raise OutOfMemory
+        sizes = zip(budget.CPU_SIZES, rates, strict=True)
+        clock[0] += tokens / next(rate for size, rate in sizes if tokens <= size)
+
+    return budget.measure(score, SAMPLE, Layout.PACKED, torch.device("cpu"))
+
+
+def test_the_smallest_that_is_about_as_fast_as_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found(monkeypatch, [5_000, 6_000, 7_000, 7_100]) == 2_048
+    assert found(monkeypatch, [5_000, 5_100, 6_000, 7_000]) == 512
+
+
+def test_no_batch_takes_much_longer_than_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found(monkeypatch, [100, 200, 300, 400]) == 512
+
+
+def test_what_does_not_fit_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = [5_000, 6_000, 7_000, 8_000]
+    assert found(monkeypatch, rates, fits=1_500) == 1_024
+    assert found(monkeypatch, rates, fits=100) == 512
+
+
+def test_a_trial_batch_costs_what_it_is_called_after() -> None:
+    for layout in Layout:
+        for size in budget.CPU_SIZES[1:]:
+            assert size * 0.8 < cost(budget._batch(SAMPLE, size, layout), layout) <= size
+
+
+def test_a_refused_batch_halves_the_budget_and_full_ones_let_it_grow_back() -> None:
+    learned = TokenBudget(4_096)
+    learned.refuse(4_000)
+    assert learned.tokens == 2_000
+    learned.accept(900)  # not full: it says nothing
+    assert learned.tokens == 2_000
+    learned.accept(1_900)
+    assert learned.tokens == 2_016
+    for _ in range(1_000):
+        learned.accept(learned.tokens)
+    assert learned.tokens == 4_096
+
+
+def test_the_budget_keeps_a_least() -> None:
+    learned = TokenBudget(4_096)
+    learned.refuse(3)
+    assert learned.tokens == LEAST
+    tiny = TokenBudget(100)
+    tiny.refuse(3)
+    assert tiny.tokens == 100
