@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from worker.engine.trial import median_times
+from worker.engine.trial import least_times
 
 Kernel = Callable[[Tensor, Tensor, Tensor, float, bool], Tensor]
 
@@ -124,7 +124,7 @@ def fastest(heads: int, groups: int, width: int, dtype: torch.dtype, *, causal: 
             for many in (heads, groups, groups)
         )
         runs = [partial(kernel, queries, keys, values, 1.0, causal) for kernel in (fused, products)]
-        of_fused, of_products = median_times(runs, ROUNDS)
+        of_fused, of_products = least_times(runs, ROUNDS)
         upto.append((size, products if of_products < of_fused else fused))
     while upto and upto[-1][1] is fused:  # which is what follows anyway
         upto.pop()

@@ -17,7 +17,7 @@ from worker.engine.linears import (
     PackedIntermediate,
     PackedLinear,
 )
-from worker.engine.trial import median_times
+from worker.engine.trial import least_times
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +83,6 @@ def _fastest(part: nn.Module, builds: Sequence[Build], dtype: torch.dtype) -> Bu
             continue
         if difference <= AGREE.get(dtype, 0):
             tried.append((build, other))
-    times = median_times([partial(module, states) for _, module in tried], ROUNDS)
+    times = least_times([partial(module, states) for _, module in tried], ROUNDS)
     best = min(range(len(tried)), key=times.__getitem__)
     return tried[best][0] if times[0] > GAIN * times[best] else None

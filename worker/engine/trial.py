@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Sequence
 
 
-def median_times(runs: Sequence[Callable[[], object]], rounds: int) -> list[float]:
-    """Median seconds of each, taken in turn after one run each that is not counted."""
+def least_times(runs: Sequence[Callable[[], object]], rounds: int) -> list[float]:
+    """Least seconds of each, taken in turn after one run each that is not counted.
+
+    The least, because whatever else the machine does can only make a run longer.
+    """
     seconds: list[list[float]] = [[] for _ in runs]
     for run in runs:
         run()
@@ -17,4 +19,4 @@ def median_times(runs: Sequence[Callable[[], object]], rounds: int) -> list[floa
             started = time.perf_counter()
             run()
             mine.append(time.perf_counter() - started)
-    return [statistics.median(mine) for mine in seconds]
+    return [min(mine) for mine in seconds]
