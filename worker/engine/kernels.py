@@ -110,8 +110,8 @@ class Kernels:
         return next((kernel for limit, kernel in self.upto if keys <= limit), fused)
 
     def __str__(self) -> str:
-        names = ", ".join(f"{kernel.__name__} to {limit} keys" for limit, kernel in self.upto)
-        return f"attention {names}, then fused" if names else "attention fused"
+        names = ", ".join(f"{kernel.__name__} to {limit}" for limit, kernel in self.upto)
+        return f"attention {names} keys, then fused" if names else "attention fused"
 
 
 def fastest(heads: int, groups: int, width: int, dtype: torch.dtype, *, causal: bool) -> Kernels:

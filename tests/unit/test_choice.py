@@ -1,0 +1,115 @@
+"""Every step from the plain pass is taken only if the scores stay; what was taken is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rerankq.errors import SettingsError
+from rerankq.settings import Settings
+from tests.models import make_bert, make_qwen3
+from worker.engine import choice, kernels, lastlayer, swap
+from worker.engine.choice import SelfTestFailed
+from worker.engine.hosted import HostedEngine, host
+from worker.engine.interface import Layout
+from worker.engine.kernels import Kernels, fused, products
+from worker.engine.linears import PackedLinear
+
+QUESTION = ("what is a license?", None, ["a grant of rights", "", "word " * 200])
+
+
+@pytest.fixture(scope="module", params=[make_qwen3, make_bert])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return request.param(tmp_path_factory.mktemp("model"))
+
+
+def engine(folder: Path, **options: Any) -> HostedEngine:
+    settings = {"device": "cpu", "token_budget": 2048, "model": str(folder)} | options
+    return host(Settings(**settings))
+
+
+def scores(hosted: HostedEngine) -> list[float]:
+    return hosted.prepare(hosted.encode(*QUESTION))()
+
+
+def test_packed_and_padded_give_the_same_scores(folder: Path) -> None:
+    packed, padded = engine(folder), engine(folder, attention="padded")
+    assert (packed.profile.layout, padded.profile.layout) == (Layout.PACKED, Layout.PADDED)
+    assert "last layer trimmed" in packed.profile.engine
+    assert "padded: as set" in padded.profile.engine
+    assert scores(packed) == pytest.approx(scores(padded), abs=1e-4)
+
+
+def wrong(*args: Any) -> Tensor:
+    return fused(*args) * 1.01
+
+
+@pytest.mark.parametrize(
+    ("name", "broken"),
+    [("wrong", Kernels(((10**6, wrong),))), ("missing", Kernels(((10**6, lambda *_: 1 / 0),)))],
+)
+def test_packed_attention_that_is_wrong_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, broken: Kernels
+) -> None:
+    expected = scores(engine(folder))
+    monkeypatch.setattr(choice, "_kernels", lambda model: broken)
+    fallen_back = engine(folder)
+    assert fallen_back.profile.layout is Layout.PADDED
+    why = "its scores are off by" if name == "wrong" else "it fails: division by zero"
+    assert why in fallen_back.profile.engine
+    assert scores(fallen_back) == pytest.approx(expected, abs=1e-4)
+    with pytest.raises(SettingsError, match=r"RERANKQ_ATTENTION='packed'.*packed, it"):
+        engine(folder, attention="packed")
+
+
+def test_a_trimmed_layer_that_is_wrong_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    expected = scores(engine(folder))
+    for kind in (lastlayer.Decoder, lastlayer.Encoder):
+        monkeypatch.setattr(kind, "scored", lambda self, states, rows, *_, **__: states[:, rows])
+    whole = engine(folder)
+    assert whole.profile.layout is Layout.PACKED
+    assert "last layer whole: trimmed, its scores are off by" in whole.profile.engine
+    assert scores(whole) == pytest.approx(expected, abs=1e-4)
+
+
+class Biased(PackedLinear):
+    def forward(self, states: Tensor) -> Tensor:
+        return super().forward(states) + 0.01
+
+
+def test_a_kernel_that_is_fast_and_wrong_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = nn.Sequential(nn.Linear(32, 32))
+    monkeypatch.setattr(swap, "least_times", lambda runs, _: [1.0, 0.1][: len(runs)])
+    with torch.inference_mode():
+        assert swap.swap(layers, torch.float32) == {"PackedLinear": 1}
+        monkeypatch.setattr(swap, "PackedLinear", Biased)
+        assert swap.swap(nn.Sequential(nn.Linear(32, 32)), torch.float32) == {}
+
+
+def test_a_model_that_scores_otherwise_in_the_end_does_not_start(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    def shift(layers: nn.Module, dtype: torch.dtype) -> dict[str, int]:
+        for parameter in layers.parameters():
+            parameter.data += 0.01
+        return {"shifted": 1}
+
+    monkeypatch.setattr(swap, "swap", shift)
+    with pytest.raises(SelfTestFailed, match=r"self-test: its scores are off by .*1 shifted"):
+        engine(folder)
+
+
+def test_kernels_are_chosen_by_what_was_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([[2.0, 1.0], [1.0, 2.0], [2.0, 1.0]])
+    monkeypatch.setattr(kernels, "least_times", lambda runs, rounds: next(times))
+    chosen = kernels.fastest(4, 2, 16, torch.float32, causal=True)
+    assert [chosen(n) for n in (64, 192, 512, 513)] == [products, fused, products, fused]
+    assert str(chosen) == (
+        "attention products to 64, fused to 192, products to 512 keys, then fused"
+    )
