@@ -43,6 +43,29 @@ def cost(pairs: Sequence[Pair], layout: Layout) -> int:
     return sum(len(pair.own) for pair in pairs) + sum(prefixes.values())
 
 
+def spread(pairs: Sequence[Pair], lanes: int, layout: Layout) -> list[list[int]]:
+    """Divide a batch into at most so many parts that cost about the same, as indexes.
+
+    Cut out of one row, in which pairs that share a prefix stand together, or where a part is padded
+    those of like length; so at most one prefix is computed twice at each cut.
+    """
+    if layout is Layout.PACKED:
+        first = {id(pair.shared): i for i, pair in reversed(list(enumerate(pairs)))}
+        row = sorted(range(len(pairs)), key=lambda i: (first[id(pairs[i].shared)], i))
+    else:
+        row = sorted(range(len(pairs)), key=lambda i: -pairs[i].length)
+    prices = [len(pairs[i].own) if layout is Layout.PACKED else pairs[i].length for i in row]
+    share = sum(prices) / lanes
+    parts: list[list[int]] = [[]]
+    before = 0
+    for i, price in zip(row, prices, strict=True):
+        if parts[-1] and len(parts) < lanes and before + price / 2 > len(parts) * share:
+            parts.append([])
+        parts[-1].append(i)
+        before += price
+    return parts
+
+
 def _lookahead(waiting: Sequence[Pair], tokens: int) -> Sequence[Pair]:
     total = 0
     for i, pair in enumerate(waiting):

@@ -48,7 +48,7 @@ def test_what_does_not_fit_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_trial_batch_costs_what_it_is_called_after() -> None:
     for layout in Layout:
         for size in budget.CPU_SIZES[1:]:
-            assert size * 0.8 < cost(budget._batch(SAMPLE, size, layout), layout) <= size
+            assert size * 0.8 < cost(budget.batch(SAMPLE, size, layout), layout) <= size
 
 
 def test_a_refused_batch_halves_the_budget_and_full_ones_let_it_grow_back() -> None:

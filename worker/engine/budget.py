@@ -34,7 +34,7 @@ def measure(score: Score, sample: Pair, layout: Layout, device: torch.device) ->
     memory = Memory(device) if device.type == "cuda" else None
     chosen, best = 0, 0.0
     for size in CUDA_SIZES if memory else CPU_SIZES:
-        pairs = _batch(sample, size, layout)
+        pairs = batch(sample, size, layout)
         if memory is not None and not memory.holds(size):
             break
         try:
@@ -76,7 +76,7 @@ class Memory:
         torch.cuda.reset_peak_memory_stats(self._device)
 
 
-def _batch(sample: Pair, tokens: int, layout: Layout) -> list[Pair]:
+def batch(sample: Pair, tokens: int, layout: Layout) -> list[Pair]:
     """Pairs of one query that cost about so many tokens."""
     pair = Pair(sample.shared, (sample.own * OWN_TOKENS)[-OWN_TOKENS:])
     each = OWN_TOKENS if layout is Layout.PACKED else pair.length

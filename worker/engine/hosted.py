@@ -5,18 +5,25 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 
 from rerankq.settings import Settings
-from worker.engine import budget
-from worker.engine.batch import Batch, Forward
+from worker.engine import budget, lanes
+from worker.engine.batch import Batch
 from worker.engine.choice import choose
 from worker.engine.interface import EngineBroken, Launch, OutOfMemory, Pair, Profile
+from worker.engine.lanes import Lanes
 from worker.engine.loading import Loaded, load
 from worker.engine.parts import Parts, parts_of
+from worker.engine.trial import least_times
+from worker.planner import spread
 
 log = logging.getLogger(__name__)
+
+
+TRIAL_TOKENS, TRIALS = 1_024, 3
 
 
 class HostedEngine:
@@ -26,10 +33,12 @@ class HostedEngine:
         self._parts = parts
         self._device = loaded.device
         self._vocabulary = loaded.model.get_input_embeddings().num_embeddings
+        cores = torch.get_num_threads()
+        torch.set_num_threads(1)  # for the trials: where cores wait for each other, noise decides
         samples = self._samples()
         chosen = choose(loaded.model, parts, samples, settings.attention)
-        self._forward: Forward = chosen.forward
-        layout = chosen.forward.layout
+        self._forward = chosen.forward
+        self._lanes = self._fastest(lanes.possible(loaded.device, cores), samples[0])
         self.profile = Profile(
             model=settings.model,
             revision=loaded.revision,
@@ -39,23 +48,48 @@ class HostedEngine:
             max_length=parts.limits.pair,
             dtype=str(loaded.dtype).removeprefix("torch."),
             device=str(loaded.device),
-            layout=layout,
-            token_budget=settings.token_budget
-            or budget.measure(self._try, samples[0], layout, loaded.device),
-            engine="; ".join(chosen.reasons),
+            layout=chosen.forward.layout,
+            token_budget=settings.token_budget or self._measured_budget(samples[0]),
+            engine="; ".join([*chosen.reasons, str(self._lanes)]),
         )
+
+    def _fastest(self, ways: Sequence[Lanes], sample: Pair) -> Lanes:
+        pairs = budget.batch(sample, TRIAL_TOKENS, self._forward.layout)
+        runs = []
+        for way in ways:
+            self._lanes = way
+            runs.append(self.prepare(pairs))
+        times = least_times(runs, TRIALS)
+        return ways[times.index(min(times))]
+
+    def _measured_budget(self, sample: Pair) -> int:
+        def score(pairs: Sequence[Pair]) -> None:
+            self.prepare(pairs)()
+
+        return budget.measure(score, sample, self._forward.layout, self._device)
 
     def encode(self, query: str, instruction: str | None, documents: Sequence[str]) -> list[Pair]:
         return self._parts.template.encode(query, instruction, documents, self._parts.limits)
 
     def prepare(self, pairs: Sequence[Pair]) -> Launch:
-        batch = self._forward.collate(pairs)
+        parts = spread(pairs, self._lanes.count, self._forward.layout)
+        batches = [self._forward.collate([pairs[i] for i in part]) for part in parts]
         # On a GPU an id out of range would end the process, not the batch.
-        if int(batch.tensors["input_ids"].max()) >= self._vocabulary:
+        if max(int(b.tensors["input_ids"].max()) for b in batches) >= self._vocabulary:
             raise ValueError("a token id is outside the model's vocabulary")
         if self._device.type == "cuda":
-            batch = batch.pinned()
-        return lambda: self._score(batch)
+            batches = [batch.pinned() for batch in batches]
+        return partial(self._launch, self._lanes, parts, batches)
+
+    def _launch(
+        self, way: Lanes, parts: Sequence[Sequence[int]], batches: Sequence[Batch]
+    ) -> list[float]:
+        found = way.run([partial(self._score, batch) for batch in batches])
+        scores = [0.0] * sum(map(len, parts))
+        for part, of_part in zip(parts, found, strict=True):
+            for index, score in zip(part, of_part, strict=True):
+                scores[index] = score
+        return scores
 
     @torch.inference_mode()
     def _score(self, batch: Batch) -> list[float]:
@@ -81,9 +115,6 @@ class HostedEngine:
             "free": free,
             "total": total,
         }
-
-    def _try(self, pairs: Sequence[Pair]) -> list[float]:
-        return self.prepare(pairs)()
 
     def _samples(self) -> list[Pair]:
         """Pairs of several lengths, some of which share a prefix; the longest is cut if need be."""
