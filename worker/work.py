@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,4 +76,29 @@ class Item:
         return self.work.pairs[self.index]
 
 
-Batch = list[Item]
+Twins = list[Item]  # items of equal pairs, at least one; they are scored once
+Batch = list[Twins]
+
+
+def twins(items: Iterable[Item]) -> list[Twins]:
+    """Items of equal pairs together, in the order of the first of each."""
+    found: dict[tuple[int, tuple[int, ...]], Twins] = {}
+    for item in items:
+        # By the prefix's identity, as `Pair` has it: equal ones are one object.
+        found.setdefault((id(item.pair.shared), item.pair.own), []).append(item)
+    return list(found.values())
+
+
+def pairs_of(batch: Batch) -> list[Pair]:
+    """What is to be scored for it, in order."""
+    return [same[0].pair for same in batch]
+
+
+def works_of(batch: Batch) -> list[Work]:
+    return list({id(item.work): item.work for same in batch for item in same}.values())
+
+
+def alive(batch: Batch) -> Batch:
+    """What is left of it without works that are gone: of twins, those that still wait."""
+    left = ([item for item in same if not item.work.gone] for same in batch)
+    return [same for same in left if same]
