@@ -75,6 +75,9 @@ class Coalescer:
         Raises:
             Draining: no more work is taken.
         """
+        if not work.pairs:
+            work.done(work)
+            return
         with self._changed:
             if self._stopping:
                 raise Draining

@@ -63,6 +63,7 @@ class Completion:
         self._thread = vital.thread("completion", self._run)
         self._give_up_at = float("inf")
         self.after: Callable[[], None] = lambda: None  # called when room was given back
+        self.scored: Callable[[Work], None] = lambda _: None  # must not block
 
     def start(self) -> None:
         self._thread.start()
@@ -73,13 +74,14 @@ class Completion:
             output = ShardOutput(
                 work.first,
                 tuple(work.scores),
-                tuple(i for i, pair in enumerate(work.pairs) if pair.truncated),
+                tuple(work.truncated),
                 work.tokens,
             )
             model, revision = self._profile.model, self._profile.revision
             self._steps.put(
                 _Step(calls.complete(work.entry, output, model, revision), [work.entry])
             )
+            self.scored(work)
             log.debug("scored", extra={"entry": work.entry, **work.log_fields})
         elif isinstance(work.error, Draining):
             self.release([work.entry])
