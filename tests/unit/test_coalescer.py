@@ -198,6 +198,17 @@ def test_what_is_dropped_after_forming_takes_no_equal_pair_along(
     assert kept.scores == [1.0]
 
 
+def test_bulk_pairs_equal_to_urgent_ones_bring_no_others_forward(engine: HeldEngine) -> None:
+    coalescer = Coalescer(engine, before_launch=lambda _: None)
+    urgent = Work("e", "j", [Pair((), (1,) * 10), Pair((), (2,) * 20)], 0.0, ended.append)
+    coalescer.submit(work(*range(12), lane=Lane.BULK))
+    coalescer.submit(urgent)
+    batch = coalescer._next_batch()
+    assert batch is not None
+    assert {item.index for same in batch for item in same if item.work is urgent} == {0, 1}
+    assert sorted(map(len, batch)) == [1, 1, 1, 1, 2]  # five rows of twenty, twins in one
+
+
 some_works = st.lists(
     st.tuples(
         st.lists(st.sampled_from([*range(12), POISON]), min_size=1, max_size=8),
