@@ -98,6 +98,12 @@ class Settings(BaseModel):
     result_ttl: float = Field(
         86_400.0, ge=1, le=365 * 86_400, description="Seconds a final job is kept."
     )
+    cache_ttl: float = Field(
+        0.0,
+        ge=0,
+        le=365 * 86_400,
+        description="Seconds a pair's score is kept for whoever asks for the same; 0: none is.",
+    )
     max_documents: int = Field(
         100_000, ge=1, le=MOST_DOCUMENTS, description="Documents of one job."
     )

@@ -3,7 +3,8 @@
     submit --> waiting --(former: plan, hold, prepare)--> one batch ahead --(device)--> work.done
 
 Work-conserving: the former never waits for a fuller batch. While the device is busy exactly one
-batch is formed ahead, so the next plan always sees the newest work.
+batch is formed ahead, so the next plan always sees the newest work. Equal pairs that wait share one
+place in a batch, and its score.
 """
 
 from __future__ import annotations
@@ -13,17 +14,17 @@ import math
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 
 from rerankq.status import Lane
 from worker import metrics, vital
 from worker.budget import TokenBudget
-from worker.engine.interface import Engine, EngineBroken, Launch, OutOfMemory
+from worker.engine.interface import Engine, EngineBroken, Launch, OutOfMemory, PairFailed
 from worker.planner import cost, plan
 from worker.turns import Turns
-from worker.work import Batch, Item, Work
+from worker.work import Batch, Item, Work, alive, pairs_of, twins, works_of
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +77,9 @@ class Coalescer:
         Raises:
             Draining: no more work is taken.
         """
+        if not work.pairs:
+            work.done(work)
+            return
         with self._changed:
             if self._stopping:
                 raise Draining
@@ -119,8 +123,8 @@ class Coalescer:
                 if self._stopping:
                     return None
                 batch = self._plan()
-            self._before_launch(_works(batch))
-            batch = _alive(batch)
+            self._before_launch(works_of(batch))
+            batch = alive(batch)
             if batch:
                 return batch
 
@@ -130,20 +134,21 @@ class Coalescer:
         interactive, bulk = self._waiting[:bulk_from], self._waiting[bulk_from:]
         lanes = [bulk, interactive] if self._turns.bulk else [interactive, bulk]
         leading, others = lanes if lanes[0] else reversed(lanes)
-        waiting = leading + others
+        rows = twins(leading + others)
+        led = sum(_is_bulk(same[0]) is _is_bulk(leading[0]) for same in rows)
         profile = self._engine.profile
-        pairs = [item.pair for item in waiting]
-        chosen = plan(pairs, self._budget.tokens, profile.layout, len(leading))
-        batch = [waiting[i] for i in chosen]
+        chosen = plan(pairs_of(rows), self._budget.tokens, profile.layout, led)
+        batch = [rows[i] for i in chosen]
         taken = set(chosen)
-        self._waiting = sorted((w for i, w in enumerate(waiting) if i not in taken), key=_order)
-        for item in batch:
-            self._turns.count(item.work.lane, item.pair.length, bool(bulk))
+        left = (item for i, same in enumerate(rows) if i not in taken for item in same)
+        self._waiting = sorted(left, key=_order)
+        for same in batch:
+            self._turns.count(same[0].work.lane, same[0].pair.length, bool(bulk))
         return batch
 
     def _prepared(self, batch: Batch) -> Launch | None:
         try:
-            return self._engine.prepare([item.pair for item in batch])
+            return self._engine.prepare(pairs_of(batch))
         except Exception as error:  # met again at the launch, where the batch is halved
             log.debug("batch not prepared", exc_info=error)
             return None
@@ -152,7 +157,7 @@ class Coalescer:
         while (formed := self._formed.get()) is not None:
             self._may_form.release()
             # Since it was formed, some of it may have been dropped.
-            batch = _alive(formed.batch)
+            batch = alive(formed.batch)
             if self._stopping:
                 _hand_back(batch)
             elif batch:
@@ -174,11 +179,11 @@ class Coalescer:
         return time.monotonic() + max(LEAST_PATIENCE_S, PATIENCE * tokens / self.tokens_per_s)
 
     def _cost(self, batch: Batch) -> int:
-        return cost([item.pair for item in batch], self._engine.profile.layout)
+        return cost(pairs_of(batch), self._engine.profile.layout)
 
     def _observe_waits(self, batch: Batch) -> None:
         now = time.monotonic()
-        for work in _works(batch):
+        for work in works_of(batch):
             if not work.launched:
                 work.launched = True
                 metrics.QUEUE_WAIT.observe(work.waited_s + now - work.received)
@@ -187,7 +192,7 @@ class Coalescer:
         """Score a batch; where that fails, its halves, so that one pair's error stays its own."""
         started = time.monotonic()
         try:
-            launch = launch or self._engine.prepare([item.pair for item in batch])
+            launch = launch or self._engine.prepare(pairs_of(batch))
             scores = launch()
             if not all(map(math.isfinite, scores)):
                 raise ArithmeticError("the model's score is not a finite number")
@@ -197,36 +202,35 @@ class Coalescer:
             failure = error.with_traceback(None)  # it holds the batch's tensors
         else:
             self._account(batch, time.monotonic() - started)
-            for item, score in zip(batch, scores, strict=True):
-                item.work.put(item.index, score)
+            _hand_out(batch, scores)
             return
         log.warning("batch failed", extra={"pairs": len(batch), "reason": type(failure).__name__})
         if len(batch) == 1:
-            batch[0].work.fail(failure)
+            for item in batch[0]:
+                item.work.fail(_of_one(item, failure))
             return
         if isinstance(failure, OutOfMemory):
             metrics.OOM_SPLITS.inc()
             self._budget.refuse(self._cost(batch))
         middle = len(batch) // 2
         for half in (batch[:middle], batch[middle:]):
-            alive = _alive(half)
-            if alive:
-                self._score(alive)
+            if left := alive(half):
+                self._score(left)
 
     def _account(self, batch: Batch, seconds: float) -> None:
-        tokens = sum(item.pair.length for item in batch)
+        tokens = sum(pair.length for pair in pairs_of(batch))
         computed = self._cost(batch)
         self.busy_s += seconds
         self._learn_rate(tokens / max(seconds, 1e-6), full=2 * computed >= self._budget.tokens)
         self._budget.accept(computed)
         metrics.FORWARD.observe(seconds)
-        metrics.PAIRS.inc(len(batch))
+        metrics.PAIRS.inc(sum(map(len, batch)))
         metrics.TOKENS.labels("scored").inc(tokens)
         metrics.TOKENS.labels("padding").inc(max(0, computed - tokens))
         metrics.TOKENS.labels("shared").inc(max(0, tokens - computed))
         metrics.BATCH_PAIRS.observe(len(batch))
         metrics.BATCH_TOKENS.observe(computed)
-        metrics.BATCH_JOBS.observe(len({item.work.job for item in batch}))
+        metrics.BATCH_JOBS.observe(len({work.job for work in works_of(batch)}))
 
     def _learn_rate(self, rate: float, *, full: bool) -> None:
         # A batch far from full only says what the device can do at least.
@@ -246,7 +250,7 @@ class OnDevice:
 
     @property
     def entries(self) -> set[str]:
-        return {item.work.entry for item in self.batch if item.work.entry}
+        return {work.entry for work in works_of(self.batch) if work.entry}
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,17 +261,28 @@ class Formed:
     launch: Launch | None
 
 
-def _works(batch: Batch) -> list[Work]:
-    return list({id(item.work): item.work for item in batch}.values())
+def _hand_out(batch: Batch, scores: Sequence[float]) -> None:
+    for same, score in zip(batch, scores, strict=True):
+        for item in same:
+            item.work.put(item.index, score)
 
 
-def _alive(batch: Batch) -> Batch:
-    return [item for item in batch if not item.work.gone]
+def _of_one(item: Item, failure: Exception) -> PairFailed:
+    work, tokens = item.work, item.pair.length
+    document = work.first + work.places[item.index]
+    if isinstance(failure, OutOfMemory):
+        detail = f"document {document}: its {tokens} tokens alone do not fit the device's memory"
+        error = PairFailed("out_of_memory", detail)
+    else:
+        detail = f"document {document}: the model could not score it; the worker's log says why"
+        error = PairFailed("scoring_failed", detail)
+    error.__cause__ = failure
+    return error
 
 
 def _hand_back(batch: Batch) -> None:
-    for item in batch:
-        item.work.fail(Draining())
+    for work in works_of(batch):
+        work.fail(Draining())
 
 
 def _is_bulk(item: Item) -> bool:

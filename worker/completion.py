@@ -21,7 +21,7 @@ from rerankq.schema import Problem
 from rerankq.status import JobStatus
 from worker import vital
 from worker.coalescer import Draining
-from worker.engine.interface import Profile, Unscorable
+from worker.engine.interface import PairFailed, Profile, Unscorable
 from worker.holdings import Holdings
 from worker.work import Work
 
@@ -63,6 +63,7 @@ class Completion:
         self._thread = vital.thread("completion", self._run)
         self._give_up_at = float("inf")
         self.after: Callable[[], None] = lambda: None  # called when room was given back
+        self.scored: Callable[[Work], None] = lambda _: None  # must not block
 
     def start(self) -> None:
         self._thread.start()
@@ -73,13 +74,14 @@ class Completion:
             output = ShardOutput(
                 work.first,
                 tuple(work.scores),
-                tuple(i for i, pair in enumerate(work.pairs) if pair.truncated),
+                tuple(work.truncated),
                 work.tokens,
             )
             model, revision = self._profile.model, self._profile.revision
             self._steps.put(
                 _Step(calls.complete(work.entry, output, model, revision), [work.entry])
             )
+            self.scored(work)
             log.debug("scored", extra={"entry": work.entry, **work.log_fields})
         elif isinstance(work.error, Draining):
             self.release([work.entry])
@@ -89,8 +91,8 @@ class Completion:
                 exc_info=work.error,
                 extra={"entry": work.entry, **work.log_fields},
             )
-            problem = work.error.problem if isinstance(work.error, Unscorable) else None
-            self.fail(work.entry, problem)
+            told = work.error.problem if isinstance(work.error, Unscorable | PairFailed) else None
+            self.fail(work.entry, told)
 
     def fail(self, entry: str, problem: Problem | None) -> None:
         """End the entry's job; without a problem of its own it is an error of ours."""

@@ -20,7 +20,8 @@ from rerankq.schema import Problem
 from worker import metrics, vital
 from worker.coalescer import Coalescer, Draining
 from worker.completion import Completion
-from worker.engine.interface import Engine, Unscorable
+from worker.encoder import Encoder
+from worker.engine.interface import Unscorable
 from worker.holdings import Holdings
 from worker.room import Closed, Room
 from worker.turns import Turns
@@ -45,7 +46,7 @@ class Intake:
     def __init__(
         self,
         ledger: Ledger,
-        engine: Engine,
+        encoder: Encoder,
         coalescer: Coalescer,
         completion: Completion,
         holdings: Holdings,
@@ -53,7 +54,7 @@ class Intake:
         holder: Holder,
     ) -> None:
         self._ledger = ledger
-        self._engine = engine
+        self._encoder = encoder
         self._coalescer = coalescer
         self._completion = completion
         self._holdings = holdings
@@ -150,12 +151,14 @@ class Intake:
         started = time.monotonic()
         context = JobContext.decode(item.context)
         shard = ShardInput.decode(item.input or b"")
-        pairs = self._engine.encode(context.query, context.instruction, shard.documents)
+        encoded = self._encoder.encode(context.query, context.instruction, shard.documents)
         metrics.TOKENIZE.observe(time.monotonic() - started)
         work = Work(
             entry=item.entry,
             job=item.job_id,
-            pairs=pairs,
+            pairs=encoded.pairs,
+            known=encoded.known,
+            keys=encoded.keys,
             order=item.fair_score,
             done=self._completion.put,
             lane=item.lane,

@@ -14,13 +14,16 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 _WAITS = (0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 1800, 7200)
 _POWERS = tuple(2**n for n in range(17))
 
-PAIRS = Counter("rerankq_pairs_scored_total", "Query-document pairs scored.")
+PAIRS = Counter(
+    "rerankq_pairs_scored_total",
+    "Query-document pairs scored, equal ones of a batch each, none from the score cache.",
+)
 TOKENS = Counter(
     "rerankq_tokens_total",
-    "Tokens by kind: scored, computed as padding, or saved by a shared prefix.",
+    "Tokens by kind: scored (equal pairs once), computed as padding, or saved by a shared prefix.",
     ["kind"],
 )
-BATCH_PAIRS = Histogram("rerankq_batch_pairs", "Pairs of a batch.", buckets=_POWERS[:12])
+BATCH_PAIRS = Histogram("rerankq_batch_pairs", "Different pairs of a batch.", buckets=_POWERS[:12])
 BATCH_TOKENS = Histogram("rerankq_batch_tokens", "Tokens computed for a batch.", buckets=_POWERS)
 BATCH_JOBS = Histogram(
     "rerankq_batch_jobs", "Jobs that share a batch.", buckets=(1, 2, 3, 4, 6, 8, 12, 16, 32, 64)
@@ -30,6 +33,7 @@ QUEUE_WAIT = Histogram(
     "rerankq_queue_wait_seconds", "From acceptance to the device.", buckets=_WAITS
 )
 TOKENIZE = Histogram("rerankq_tokenize_seconds", "Tokenizing one shard.", buckets=_SECONDS)
+CACHE_HITS = Counter("rerankq_cache_hits_total", "Pairs answered from the score cache.")
 OOM_SPLITS = Counter("rerankq_oom_splits_total", "Batches halved because memory ran out.")
 GPU_MEMORY = Gauge("rerankq_gpu_memory_bytes", "Device memory.", ["kind"])
 BUSY = Gauge("rerankq_busy_ratio", "Share of the last seconds in which the device worked.")

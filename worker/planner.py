@@ -27,7 +27,7 @@ def plan(
     """
     near = _lookahead(waiting, LOOKAHEAD_BUDGETS * budget)
     if layout is Layout.PACKED:
-        chosen = _plan_packed(near, budget)
+        chosen = _plan_packed(near, len(waiting) if leading is None else leading, budget)
     else:
         chosen = _plan_padded(near[:leading], budget)
         if leading is not None:
@@ -106,20 +106,23 @@ def _filling(waiting: Sequence[Pair], first: int, lengths: Sequence[int], budget
     return sorted(fitting, key=lambda i: -waiting[i].length)[:room]
 
 
-def _plan_packed(waiting: Sequence[Pair], budget: int) -> list[int]:
-    """The first pair's group, then further groups in order of urgency, each prefix paid once."""
-    groups: dict[int, list[int]] = {}
+def _plan_packed(waiting: Sequence[Pair], leading: int, budget: int) -> list[int]:
+    """Groups in order of urgency, each prefix paid once: first what leads of them, then the rest.
+
+    The rest of a group that leads comes before other groups, because its prefix is paid already.
+    """
+    first: dict[int, int] = {}
     for i, pair in enumerate(waiting):
-        groups.setdefault(id(pair.shared), []).append(i)
+        first.setdefault(id(pair.shared), i)
+    order = sorted(range(len(waiting)), key=lambda i: (i >= leading, first[id(waiting[i].shared)]))
     chosen: list[int] = []
+    paid: set[int] = set()
     used = 0
-    for members in groups.values():
-        prefix = len(waiting[members[0]].shared)
-        for i in members:
-            price = len(waiting[i].own) + prefix
-            if chosen and used + price > budget:
-                continue
+    for i in order:
+        pair = waiting[i]
+        price = len(pair.own) + (0 if id(pair.shared) in paid else len(pair.shared))
+        if not chosen or used + price <= budget:
             chosen.append(i)
+            paid.add(id(pair.shared))
             used += price
-            prefix = 0
     return chosen

@@ -9,6 +9,7 @@ import socket
 import threading
 import uuid
 
+import redis
 from celery import Celery
 from redis.exceptions import RedisError
 
@@ -21,12 +22,14 @@ from worker import metrics, vital
 from worker.coalescer import Coalescer
 from worker.completion import Completion
 from worker.deliveries import Deliveries
+from worker.encoder import Encoder
 from worker.engine.interface import Engine, Profile
 from worker.holdings import Holdings
 from worker.intake import Intake
 from worker.keeper import Keeper
 from worker.outbox import Outbox
 from worker.room import Room
+from worker.score_cache import ScoreCache, fingerprint
 from worker.withdrawals import Withdrawals
 
 log = logging.getLogger(__name__)
@@ -49,7 +52,10 @@ class Worker:
         self.engine = engine
         self.deliveries = Deliveries()
         self._holdings = holdings = Holdings(self.room)
-        self.ledger = Ledger(connect(settings.redis_url))
+        client = connect(settings.redis_url)
+        self.ledger = Ledger(client)
+        self._cache = _cache(client, settings, profile)
+        self.encoder = Encoder(engine, self._cache)
         self._completion = Completion(self.ledger, holdings, profile, self.id)
         self.coalescer = Coalescer(
             engine, before_launch=lambda works: self._keeper.before_launch(works)
@@ -68,13 +74,14 @@ class Worker:
         self._keeper.renew_deliveries = self.deliveries.renew
         self.intake = Intake(
             self.ledger,
-            engine,
+            self.encoder,
             self.coalescer,
             self._completion,
             holdings,
             self.room,
             Holder(self.id, info.fingerprint, lease_ms),
         )
+        self._completion.scored = self.encoder.keep
         self._completion.after = self._look_again
         self._keeper.after_drop = self.intake.ring
         self.outbox: Outbox | None = None
@@ -89,6 +96,8 @@ class Worker:
         """Take work from now on."""
         vital.at_death(self._keeper.hand_back)
         vital.at_death(self.deliveries.hand_back)
+        if self._cache is not None:
+            self._cache.start()
         self._completion.start()
         self.coalescer.start()
         self._keeper.start()
@@ -124,6 +133,8 @@ class Worker:
             # Results are written first, in order; what is left was never scored.
             self._completion.release(self._holdings.entries())
             self._completion.stop()
+            if self._cache is not None:
+                self._cache.stop()
             self._keeper.stop()
             self._withdrawals.stop()
             if self.outbox is not None:
@@ -131,6 +142,14 @@ class Worker:
             with contextlib.suppress(RedisError):  # silence says the same, a little later
                 self.ledger.forget_worker(self.id)
             log.info("drained", extra={"worker": self.id})
+
+
+def _cache(client: redis.Redis, settings: Settings, profile: Profile) -> ScoreCache | None:
+    if not settings.cache_ttl:
+        return None
+    # Beyond its limit a query is refused, whatever is known of it.
+    all_but_texts = fingerprint(profile, f"max_query_tokens={settings.max_query_tokens}")
+    return ScoreCache(client, all_but_texts, settings.cache_ttl)
 
 
 def _describe(worker: str, profile: Profile) -> WorkerInfo:

@@ -155,7 +155,7 @@ def register(app: Celery, worker: Worker) -> None:
             raw_scores=request.raw_scores,
             texts=dict(enumerate(texts)) if request.return_documents else {},
             total_tokens=sum(work.tokens for work in works),
-            truncated=sum(pair.truncated for work in works for pair in work.pairs),
+            truncated=sum(len(work.truncated) for work in works),
         )
 
     signals.task_revoked.connect(_on_revoked, weak=False)
@@ -212,30 +212,41 @@ def _scored(task: Task, worker: Worker, request: JobRequest, texts: list[str]) -
     bulk = task.request.delivery_info.get("routing_key") == QUEUE_BULK
     worker.room.admit_task(tokens, bulk=bulk)
     try:
-        pairs = worker.engine.encode(request.query, request.instruction, texts)
+        encoded = [
+            worker.encoder.encode(request.query, request.instruction, texts[start:stop])
+            for start, stop in shape.bounds
+        ]
         order = worker.redis_now_ms()
-        ended: list[Future[None]] = [Future() for _ in shape.bounds]
+        ended: list[Future[None]] = [Future() for _ in encoded]
         works = [
             Work(
                 entry="",
                 job=str(task.request.id),
-                pairs=pairs[start:stop],
+                pairs=part.pairs,
+                known=part.known,
+                keys=part.keys,
                 order=order + k * shape.stride_ms,
                 done=lambda _, k=k: ended[k].set_result(None),  # type: ignore[misc]
                 lane=Lane.BULK if bulk else Lane.INTERACTIVE,
             )
-            for k, (start, stop) in enumerate(shape.bounds)
+            for k, part in enumerate(encoded)
         ]
-        try:
-            for work in works:
-                worker.coalescer.submit(work)
-            for work, end in zip(works, ended, strict=True):
-                end.result()
-                if work.error is not None:
-                    raise work.error
-        finally:
-            worker.coalescer.drop(works)  # nothing of a failed one is worth scoring
+        _run(worker, works, ended)
     finally:
         worker.room.end_task(tokens)
         worker.intake.ring()
     return works
+
+
+def _run(worker: Worker, works: list[Work], ended: list[Future[None]]) -> None:
+    """Raises: see `_scored`."""
+    try:
+        for work in works:
+            worker.coalescer.submit(work)
+        for work, end in zip(works, ended, strict=True):
+            end.result()
+            if work.error is not None:
+                raise work.error
+            worker.encoder.keep(work)
+    finally:
+        worker.coalescer.drop(works)  # nothing of a failed one is worth scoring

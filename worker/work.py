@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,16 +11,33 @@ from rerankq.status import Lane
 from worker.engine.interface import Pair
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What there is to say of one document.
+
+    Attributes:
+        tokens: of the whole pair.
+        truncated: the document was cut to fit.
+    """
+
+    log_odds: float
+    tokens: int
+    truncated: bool
+
+
 @dataclass(eq=False, slots=True)
 class Work:
-    """The pairs of one shard or one public task, scored together or apart.
+    """The documents of one shard or one public task, scored together or apart.
 
     Attributes:
         entry: the ledger entry; empty for a public task.
         job: what several works of one job share; batches count jobs by it.
+        pairs: those that are to be scored, in document order.
         order: lower is scored first within its lane, in ms.
         done: called once, on the device thread, when the last pair is scored or the work has
-            failed; it must not block.
+            failed; it must not block. If no pair is to be scored, by whoever submits it.
+        known: answers to the documents that need no scoring, by their place.
+        keys: of the pairs in the score cache; empty without one.
         first: index of the first document within its job.
         waited_s: how long it was in the queue before this worker had it.
         gone: cancelled, expired or given away; what is left of it is not scored.
@@ -33,10 +50,13 @@ class Work:
     done: Callable[[Work], None]
     lane: Lane = Lane.INTERACTIVE
     waited_s: float = 0.0
+    known: Mapping[int, Answer] = field(default_factory=dict)
+    keys: Sequence[bytes] = ()
     first: int = 0
     log_fields: dict[str, Any] = field(default_factory=dict)
     received: float = field(default_factory=time.monotonic)
-    scores: list[float] = field(init=False)
+    places: Sequence[int] = field(init=False)  # of the pairs among the documents
+    scores: list[float] = field(init=False)  # in document order
     left: int = field(init=False)
     launched: bool = False
     gone: bool = False
@@ -44,10 +64,14 @@ class Work:
 
     def __post_init__(self) -> None:
         self.left = len(self.pairs)
-        self.scores = [0.0] * self.left
+        documents = range(self.left + len(self.known))
+        self.places = [place for place in documents if place not in self.known]
+        self.scores = [0.0] * len(documents)
+        for place, answer in self.known.items():
+            self.scores[place] = answer.log_odds
 
     def put(self, index: int, score: float) -> None:
-        self.scores[index] = score
+        self.scores[self.places[index]] = score
         self.left -= 1
         if self.left == 0 and self.error is None:
             self.done(self)
@@ -61,7 +85,24 @@ class Work:
 
     @property
     def tokens(self) -> int:
-        return sum(pair.length for pair in self.pairs)
+        """Of all its documents' pairs, known ones too."""
+        known = sum(answer.tokens for answer in self.known.values())
+        return known + sum(pair.length for pair in self.pairs)
+
+    @property
+    def truncated(self) -> list[int]:
+        """Places of the documents that were cut to fit."""
+        found = [place for place, answer in self.known.items() if answer.truncated]
+        found += [i for i, pair in zip(self.places, self.pairs, strict=True) if pair.truncated]
+        return sorted(found)
+
+    @property
+    def scored(self) -> list[Answer]:
+        """What scoring it found, pair by pair."""
+        return [
+            Answer(self.scores[place], pair.length, pair.truncated)
+            for place, pair in zip(self.places, self.pairs, strict=True)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,4 +117,29 @@ class Item:
         return self.work.pairs[self.index]
 
 
-Batch = list[Item]
+Twins = list[Item]  # items of equal pairs, at least one; they are scored once
+Batch = list[Twins]
+
+
+def twins(items: Iterable[Item]) -> list[Twins]:
+    """Items of equal pairs together, in the order of the first of each."""
+    found: dict[tuple[int, tuple[int, ...]], Twins] = {}
+    for item in items:
+        # By the prefix's identity, as `Pair` has it: equal ones are one object.
+        found.setdefault((id(item.pair.shared), item.pair.own), []).append(item)
+    return list(found.values())
+
+
+def pairs_of(batch: Batch) -> list[Pair]:
+    """What is to be scored for it, in order."""
+    return [same[0].pair for same in batch]
+
+
+def works_of(batch: Batch) -> list[Work]:
+    return list({id(item.work): item.work for same in batch for item in same}.values())
+
+
+def alive(batch: Batch) -> Batch:
+    """What is left of it without works that are gone: of twins, those that still wait."""
+    left = ([item for item in same if not item.work.gone] for same in batch)
+    return [same for same in left if same]

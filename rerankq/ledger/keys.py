@@ -38,6 +38,7 @@ class Key(StrEnum):
     TOKENS = "tokens:"  # + lane: string, backlog in estimated tokens
     COUNTS = "counts"  # hash, "<status> <lane>" -> jobs that ever reached it
     RECLAIMED = "reclaimed"  # string, lapsed leases that were ever given back
+    SCORE = "score:"  # + digest of a pair and its model: string, its score; lives RERANKQ_CACHE_TTL
     DONE = "done"  # channel, "<id> <status> <lane> <ms from created to finished>"
     GONE = "gone"  # channel, id of a job that ended with entries open: workers drop them
 
@@ -58,6 +59,7 @@ WORKER_SEEN_MS = 10_000  # a worker silent for longer does not count as ready
 TICK_STALE_MS = 5_000  # a longer gap means Redis or the host slept: nobody's lease may lapse
 JOBS_KEPT = 100_000
 FULLEST_REDIS = 0.75  # of maxmemory; the rest is for the results of what was accepted
+FULLEST_FOR_SCORES = 0.5  # above it no score is cached
 MAX_ENTRIES = 2_000  # of one job; more would hold Redis for too long in one script
 SUSPECT_DEVICE_LOSSES = 2  # after one, a storm of kills made suspects of innocents (simulated)
 SUSPECT_LOSSES = 5

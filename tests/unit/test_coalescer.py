@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from queue import SimpleQueue
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rerankq.status import Lane
 from tests.conftest import eventually
 from worker.coalescer import Coalescer, Draining
-from worker.engine.interface import Launch, Layout, Pair, Profile
-from worker.work import Work
+from worker.engine.interface import Launch, Layout, Pair, PairFailed, Profile
+from worker.work import Work, alive, works_of
 
 POISON, NAN = 666, 667
 
@@ -163,6 +165,89 @@ def test_bulk_work_has_its_turns_however_much_interactive_work_comes(
     assert led[0] <= 10
 
 
+def test_equal_pairs_are_scored_once_and_cost_the_batch_nothing(
+    engine: HeldEngine, coalescer: Coalescer
+) -> None:
+    coalescer.submit(work(0))
+    engine.entered.get(timeout=5)
+    coalescer.submit(work(0))
+    eventually(lambda: coalescer._formed.qsize() == 1, 5)
+    works = [work(*range(10), *range(10), job=str(n)) for n in range(3)]
+    for each in works:
+        coalescer.submit(each)
+    engine.go.release()
+    run(engine, 2)
+    eventually(lambda: len(ended) == 5, 5)
+    assert [len(batch) for batch in engine.batches] == [1, 1, 10]  # sixty pairs, ten to score
+    assert all(each.scores == [float(token % 10) for token in range(20)] for each in works)
+
+
+def test_what_is_dropped_after_forming_takes_no_equal_pair_along(
+    engine: HeldEngine, coalescer: Coalescer
+) -> None:
+    coalescer.submit(work(0))
+    engine.entered.get(timeout=5)
+    with coalescer._changed:
+        gone, kept = work(1, 2), work(1)
+        coalescer.submit(gone)
+        coalescer.submit(kept)
+    eventually(lambda: coalescer._formed.qsize() == 1, 5)
+    coalescer.drop([gone])
+    engine.go.release()
+    run(engine, 1)
+    eventually(lambda: ended[1:] == [kept], 5)
+    assert engine.batches == [[0], [1]]
+    assert kept.scores == [1.0]
+
+
+def test_bulk_pairs_equal_to_urgent_ones_bring_no_others_forward(engine: HeldEngine) -> None:
+    coalescer = Coalescer(engine, before_launch=lambda _: None)
+    urgent = Work("e", "j", [Pair((), (1,) * 10), Pair((), (2,) * 20)], 0.0, ended.append)
+    coalescer.submit(work(*range(12), lane=Lane.BULK))
+    coalescer.submit(urgent)
+    batch = coalescer._next_batch()
+    assert batch is not None
+    assert {item.index for same in batch for item in same if item.work is urgent} == {0, 1}
+    assert sorted(map(len, batch)) == [1, 1, 1, 1, 2]  # five rows of twenty, twins in one
+
+
+some_works = st.lists(
+    st.tuples(
+        st.lists(st.sampled_from([*range(12), POISON]), min_size=1, max_size=8),
+        st.sampled_from(Lane),
+        st.integers(0, 3),
+        st.sampled_from([False, False, False, True]),  # gone when its first batch is formed
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@settings(max_examples=50)
+@given(asked=some_works)
+def test_however_pairs_repeat_each_work_has_its_own_scores_in_order(
+    asked: list[tuple[list[int], Lane, int, bool]],
+) -> None:
+    engine = HeldEngine()
+    engine.go = threading.Semaphore(10_000)
+    works = [work(*tokens, lane=lane, order=order) for tokens, lane, order, _ in asked]
+    drops = {id(each) for each, (*_, drop) in zip(works, asked, strict=True) if drop}
+    coalescer = Coalescer(engine, before_launch=lambda _: None)
+    for each in works:
+        coalescer.submit(each)
+    while any(not item.work.gone for item in coalescer._waiting):
+        batch = coalescer._next_batch()
+        assert batch is not None
+        coalescer.drop(each for each in works_of(batch) if id(each) in drops)
+        if left := alive(batch):
+            coalescer._score(left)
+    for each, (tokens, *_) in zip(works, asked, strict=True):
+        if id(each) not in drops:
+            assert (each.error is not None) == (POISON in tokens)
+            assert each.error is not None or each.scores == tokens
+    assert all(len(batch) == len(set(batch)) for batch in engine.batches)
+
+
 @pytest.mark.parametrize("bad", [POISON, NAN])
 def test_one_pair_s_error_fails_its_own_work_only(
     bad: int, engine: HeldEngine, coalescer: Coalescer
@@ -177,7 +262,9 @@ def test_one_pair_s_error_fails_its_own_work_only(
     eventually(lambda: len(ended) == 3, 5)
     assert good.error is None
     assert good.scores == [1.0, 2.0, 3.0]
-    assert isinstance(broken.error, RuntimeError | ArithmeticError)
+    assert isinstance(broken.error, PairFailed)
+    assert "document 1:" in broken.error.problem.detail
+    assert isinstance(broken.error.__cause__, RuntimeError | ArithmeticError)
 
 
 def test_what_is_gone_before_the_launch_is_not_scored(

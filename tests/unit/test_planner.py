@@ -55,16 +55,27 @@ def test_padded_batch_is_full_when_enough_is_there() -> None:
     assert len(plan(waiting, 2048, Layout.PADDED)) == 2048 // 50
 
 
-@given(waiting=pairs, budget=st.integers(64, 4096), data=st.data())
+@pytest.mark.parametrize("layout", Layout)
+@given(waiting=pairs, budget=st.integers(64, 1024), data=st.data())
 def test_those_that_lead_are_planned_as_if_alone(
+    layout: Layout, waiting: list[Pair], budget: int, data: st.DataObject
+) -> None:
+    leading = data.draw(st.integers(1, len(waiting)))
+    alone = plan(waiting[:leading], budget, layout)
+    chosen = plan(waiting, budget, layout, leading)
+    assert set(alone) == {i for i in chosen if i < leading}
+    batch = [waiting[i] for i in chosen]
+    assert cost(batch, layout) <= budget or len(batch) == 1
+
+
+@given(waiting=pairs, budget=st.integers(64, 4096), data=st.data())
+def test_padded_fills_what_those_that_lead_leave(
     waiting: list[Pair], budget: int, data: st.DataObject
 ) -> None:
     leading = data.draw(st.integers(1, len(waiting)))
     alone = plan(waiting[:leading], budget, Layout.PADDED)
     chosen = plan(waiting, budget, Layout.PADDED, leading)
-    assert set(alone) <= set(chosen)
     batch = [waiting[i] for i in chosen]
-    assert cost(batch, Layout.PADDED) <= budget or len(batch) == 1
     longest = max(waiting[i].length for i in alone)
     assert longest == batch[0].length
     left = [p for i, p in enumerate(waiting) if i >= leading and i not in chosen]
@@ -83,6 +94,20 @@ def test_packed_prefers_the_first_pairs_query() -> None:
     one, two = QUERIES[1], QUERIES[2]
     waiting = [Pair(q, tuple(range(20))) for q in (one, two, one, two, one)]
     assert sorted(plan(waiting, 30 + 3 * 20, Layout.PACKED)) == [0, 2, 4]
+
+
+def test_packed_lets_no_shared_prefix_push_those_that_lead_aside() -> None:
+    one, two = QUERIES[1], QUERIES[2]
+    waiting = [Pair(q, tuple(range(20))) for q in (one, two, one, one)]
+    both_lead = 30 + 20 + 70 + 20
+    assert sorted(plan(waiting, both_lead, Layout.PACKED, 2)) == [0, 1]
+    assert sorted(plan(waiting, both_lead + 20, Layout.PACKED, 2)) == [0, 1, 2]
+
+
+def test_packed_fills_up_with_pairs_whose_prefix_is_paid() -> None:
+    one, two = QUERIES[1], QUERIES[0]
+    waiting = [Pair(q, tuple(range(20))) for q in (one, two, one)]
+    assert sorted(plan(waiting, 30 + 2 * 20, Layout.PACKED, 1)) == [0, 2]
 
 
 def test_a_pair_over_the_budget_goes_alone() -> None:

@@ -36,6 +36,18 @@ class Unscorable(Exception):
         )
 
 
+class PairFailed(Exception):
+    """This pair failed alone; the exception it failed with is the cause.
+
+    Attributes:
+        problem: what the caller is told.
+    """
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.problem = Problem(title="Internal Server Error", status=500, code=code, detail=detail)
+
+
 class OutOfMemory(Exception):
     """The batch does not fit the device; a smaller one may."""
 
