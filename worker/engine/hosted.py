@@ -12,33 +12,30 @@ from rerankq.settings import Settings
 from worker.engine.interface import EngineBroken, Launch, Layout, OutOfMemory, Pair, Profile
 from worker.engine.loading import Loaded, load
 from worker.engine.padded import CausalForward, ClassifierForward, Forward, Inputs
-from worker.engine.spec import Kind, UnsupportedModel
-from worker.engine.templates import Limits, Qwen3Template, SequencePairTemplate, Template
+from worker.engine.parts import Parts, parts_of
+from worker.engine.templates import Limits
 
 log = logging.getLogger(__name__)
 
 CPU_TOKEN_BUDGET = 2_048
 CUDA_TOKEN_BUDGET = 16_384
-SCORE_SPACES = {
-    Kind.CAUSAL_YES_NO: "log-odds of yes over no",
-    Kind.CLASSIFIER: "log-odds of relevant",
-}
 
 
 class HostedEngine:
     """Implements `Engine`; see there."""
 
     def __init__(self, loaded: Loaded, settings: Settings) -> None:
-        self._template, self._forward = _parts(loaded)
+        parts = parts_of(loaded, settings)
+        self._template, self._forward = parts.template, _forward(loaded, parts)
         self._device = loaded.device
         self._vocabulary = loaded.model.get_input_embeddings().num_embeddings
-        self._limits = Limits(_max_length(loaded, settings.max_length), settings.max_query_tokens)
+        self._limits = Limits(parts.max_length, settings.max_query_tokens)
         on_gpu = loaded.device.type == "cuda"
         self.profile = Profile(
             model=settings.model,
             revision=loaded.revision,
             template=self._template.name,
-            score_space=SCORE_SPACES[loaded.kind],
+            score_space=parts.score_space,
             instruction=self._template.takes_instruction,
             max_length=self._limits.pair,
             dtype=str(loaded.dtype).removeprefix("torch."),
@@ -103,28 +100,7 @@ def host(settings: Settings) -> HostedEngine:
     return engine
 
 
-def _parts(loaded: Loaded) -> tuple[Template, Forward]:
-    # The Rust tokenizer itself: transformers' wrapper sets truncation and padding on every call,
-    # which two threads must not do at once.
-    tokenizer = getattr(loaded.tokenizer, "backend_tokenizer", None)
-    if tokenizer is None:
-        raise UnsupportedModel("the model has no tokenizer.json; convert its tokenizer first")
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    if loaded.kind is Kind.CAUSAL_YES_NO:
-        yes, no = (loaded.tokenizer.convert_tokens_to_ids(word) for word in ("yes", "no"))
-        if yes is None or no is None or yes == no:
-            raise UnsupportedModel("the tokenizer has no single tokens for yes and no")
-        return Qwen3Template(tokenizer), CausalForward(loaded.model, yes, no)
-    template = SequencePairTemplate(tokenizer)
-    types = template.types if "token_type_ids" in loaded.tokenizer.model_input_names else None
-    pad = loaded.config.pad_token_id or 0
-    return template, ClassifierForward(loaded.model, pad, types)
-
-
-def _max_length(loaded: Loaded, wanted: int) -> int:
-    positions = getattr(loaded.config, "max_position_embeddings", None) or wanted
-    # RoBERTa counts positions from padding_idx + 1, so that many of them carry no token.
-    if loaded.config.model_type in {"roberta", "xlm-roberta", "camembert"}:
-        positions -= loaded.config.pad_token_id + 1
-    return int(min(wanted, positions))
+def _forward(loaded: Loaded, parts: Parts) -> Forward:
+    if parts.head is not None:
+        return CausalForward(loaded.model, parts.head)
+    return ClassifierForward(loaded.model, parts.pad, parts.types)

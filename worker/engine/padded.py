@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from worker.engine.interface import Pair
+from worker.engine.spec import Head
 
 Inputs = dict[str, torch.Tensor]
 
@@ -32,10 +33,12 @@ class CausalForward:
     in float32: in bfloat16 the difference of two rows would leave a hundred distinct scores.
     """
 
-    def __init__(self, model: Any, yes: int, no: int) -> None:
+    def __init__(self, model: Any, head: Head) -> None:
         self._base = model.base_model
-        head = model.get_output_embeddings().weight
-        self._row = head[yes].detach().float() - head[no].detach().float()
+        rows = model.get_output_embeddings().weight.detach()
+        self._row = rows[head.positive].float()
+        if head.negative is not None:
+            self._row = self._row - rows[head.negative].float()
 
     def collate(self, pairs: Sequence[Pair]) -> Inputs:
         ids, lengths = _right_padded(pairs, 0)
