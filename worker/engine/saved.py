@@ -7,9 +7,9 @@ Transformer: task, message format, limits), `1_LogitScore/config.json` (token id
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Any
 
 from worker.engine.spec import SUPPORTED, Head, UnsupportedModel
@@ -77,7 +77,7 @@ def saved_by(read: Read) -> Saved:
 
 
 def _head(read: Read, folder: str) -> Head:
-    if PurePosixPath(folder).name != folder:
+    if not re.fullmatch(r"\w[\w.-]*", folder):
         raise UnsupportedModel(f"modules.json: {folder!r} is no folder of the model's own")
     config = read(f"{folder}/config.json")
     if not config or config.get("true_token_id") is None:
