@@ -139,6 +139,12 @@ class Settings(BaseModel):
     webhook_allow_private: bool = Field(
         False, description="Let webhooks reach private and local addresses, too."
     )
+    control_tokens: Literal["text", "reference"] = Field(
+        "text",
+        description="How a control token that is written in a query, an instruction or a document "
+        "is read: `text`: as the letters it is written with; `reference`: as the token, as the "
+        "models' reference code does.",
+    )
     trust_remote_code: bool = Field(
         False, description="Let a model run code of its own. Only for models you wrote."
     )

@@ -5,6 +5,7 @@ Written from the model cards, sharing no code with the worker.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
@@ -21,6 +22,20 @@ PREFIX = (
     "<|im_start|>user\n"
 )
 SUFFIX = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+MXBAI_PREFIX = (
+    "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant."
+    "<|im_end|>\n<|im_start|>user\n"
+)
+MXBAI_SUFFIX = "<|im_end|>\n<|im_start|>assistant\n"
+MXBAI_TASK = (
+    "You are a search relevance expert who evaluates how well documents match search queries. For "
+    "each query-document pair, carefully analyze the semantic relationship between them, then "
+    "provide your binary relevance judgment (0 for not relevant, 1 for relevant).\nRelevance:"
+)
+GEMMA_TASK = (
+    "Given a query A and a passage B, determine whether the passage contains an answer to the "
+    "query by providing a prediction of either 'Yes' or 'No'."
+)
 
 
 class Reference:
@@ -28,29 +43,67 @@ class Reference:
 
     def __init__(self, folder: Path) -> None:
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.causal = "ForCausalLM" in (folder / "config.json").read_text()
-        loader = AutoModelForCausalLM if self.causal else AutoModelForSequenceClassification
+        config = json.loads((folder / "config.json").read_text())
+        (self.architecture,) = config["architectures"]
+        causal = self.architecture.endswith("ForCausalLM")
+        loader = AutoModelForCausalLM if causal else AutoModelForSequenceClassification
         self.model = loader.from_pretrained(folder, dtype=torch.float32).eval()
+        self.saved = folder / "1_LogitScore" / "config.json"
 
     @torch.inference_mode()
     def __call__(self, query: str, document: str, instruction: str | None = None) -> float:
-        return (
-            self._yes_no(query, document, instruction)
-            if self.causal
-            else self._pair(query, document)
-        )
+        if self.saved.exists():
+            return self._logit_score(query, document, instruction)
+        if self.architecture == "Qwen3ForCausalLM":
+            logits = self._last_logits(self._qwen3_ids(query, document, instruction))
+            return self._softmax(logits, "no", "yes")
+        if self.architecture == "Qwen3ForSequenceClassification":
+            ids = self._qwen3_ids(query, document, instruction)
+            return float(torch.sigmoid(self.model(input_ids=torch.tensor([ids])).logits)[0, 0])
+        if self.architecture == "Qwen2ForCausalLM":
+            logits = self._last_logits(self._mxbai_ids(query, document, instruction))
+            return self._softmax(logits, "0", "1")
+        if self.architecture == "GemmaForCausalLM":
+            logits = self._last_logits(self._gemma_ids(query, document, instruction))
+            return float(torch.sigmoid(logits[self.tokenizer.convert_tokens_to_ids("Yes")]))
+        return self._pair(query, document)
 
-    def _yes_no(self, query: str, document: str, instruction: str | None) -> float:
-        body = f"<Instruct>: {instruction or DEFAULT}\n<Query>: {query}\n<Document>: {document}"
-        ids = [
-            i
-            for part in (PREFIX, body, SUFFIX)
-            for i in self.tokenizer(part, add_special_tokens=False)["input_ids"]
+    def _ids(self, *parts: str) -> list[int]:
+        return [
+            i for part in parts for i in self.tokenizer(part, add_special_tokens=False)["input_ids"]
         ]
-        logits = self.model(input_ids=torch.tensor([ids])).logits[:, -1, :]
-        no, yes = (self.tokenizer.convert_tokens_to_ids(word) for word in ("no", "yes"))
-        both = torch.stack([logits[:, no], logits[:, yes]], dim=1)
-        return float(torch.nn.functional.log_softmax(both, dim=1)[:, 1].exp())
+
+    def _qwen3_ids(self, query: str, document: str, instruction: str | None) -> list[int]:
+        body = f"<Instruct>: {instruction or DEFAULT}\n<Query>: {query}\n<Document>: {document}"
+        return self._ids(PREFIX, body, SUFFIX)
+
+    def _mxbai_ids(self, query: str, document: str, instruction: str | None) -> list[int]:
+        told = f"instruction: {instruction}\n" if instruction else ""
+        asked, found = f"{told}query: {query}", f"document: {document}"
+        return self._ids(MXBAI_PREFIX, asked, "\n", found, "\n", MXBAI_TASK, MXBAI_SUFFIX)
+
+    def _gemma_ids(self, query: str, document: str, instruction: str | None) -> list[int]:
+        task = instruction or GEMMA_TASK
+        return [
+            self.tokenizer.bos_token_id,
+            *self._ids(f"A: {query}", "\n", f"B: {document}", "\n", task),
+        ]
+
+    def _logit_score(self, query: str, document: str, instruction: str | None) -> float:
+        messages = [{"role": "system", "content": instruction}] if instruction else []
+        messages += [{"role": "query", "content": query}, {"role": "document", "content": document}]
+        ids = self.tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True)
+        logits = self._last_logits(ids["input_ids"])
+        head = json.loads(self.saved.read_text())
+        return float(torch.sigmoid(logits[head["true_token_id"]] - logits[head["false_token_id"]]))
+
+    def _last_logits(self, ids: list[int]) -> torch.Tensor:
+        logits: torch.Tensor = self.model(input_ids=torch.tensor([ids])).logits[0, -1]
+        return logits
+
+    def _softmax(self, logits: torch.Tensor, *words: str) -> float:
+        both = torch.stack([logits[self.tokenizer.convert_tokens_to_ids(w)] for w in words])
+        return float(torch.nn.functional.log_softmax(both, dim=0)[1].exp())
 
     def _pair(self, query: str, document: str) -> float:
         # As lists, like the model cards: a lone empty string would count as no second sequence.

@@ -59,13 +59,16 @@ def test_a_long_document_is_cut_to_the_models_limit(engine: HostedEngine) -> Non
     assert len(engine.prepare([pair])()) == 1
 
 
-def test_an_instruction_is_honoured_or_refused(engine: HostedEngine) -> None:
+def test_an_instruction_is_honoured_or_refused(engine: HostedEngine, folder: Path) -> None:
     if engine.profile.instruction:
         plain, told = (
             engine.prepare(engine.encode("q", instruction, ["some document"]))()
             for instruction in (None, "find its opposite")
         )
         assert plain != told
+        assert sigmoid(told[0]) == pytest.approx(
+            Reference(folder)("q", "some document", "find its opposite"), abs=1e-5
+        )
     else:
         with pytest.raises(Exception, match="takes none"):
             engine.encode("q", "find its opposite", ["d"])

@@ -13,6 +13,7 @@ from torch import nn
 from rerankq.errors import SettingsError
 from worker.engine import attention, kernels, lastlayer, swap
 from worker.engine.batch import Forward
+from worker.engine.heads import row_of, row_of_classifier
 from worker.engine.interface import Pair
 from worker.engine.packed import CAUSAL, PackedCausal, PackedClassifier, can_pack
 from worker.engine.padded import PaddedCausal, PaddedClassifier
@@ -139,8 +140,9 @@ def padded_pass(model: Any, parts: Parts) -> Forward:
 
 def packed_pass(model: Any, parts: Parts, found: kernels.Kernels) -> Forward:
     on_gpu = model.device.type == "cuda"
-    if parts.head is not None:
-        return PackedCausal(model, parts.head, found, on_gpu=on_gpu)
+    if model.config.model_type in CAUSAL:
+        row = row_of(model, parts.head) if parts.head else row_of_classifier(model)
+        return PackedCausal(model, row, found, on_gpu=on_gpu)
     return PackedClassifier(model, parts.types, found, on_gpu=on_gpu)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from worker.engine.parts import Head
+from worker.engine.spec import Head
 
 
 def row_of(model: Any, head: Head) -> Tensor:
@@ -19,6 +19,13 @@ def row_of(model: Any, head: Head) -> Tensor:
     weight = model.get_output_embeddings().weight.detach()
     row: Tensor = weight[head.positive].float()
     return row if head.negative is None else row - weight[head.negative].float()
+
+
+def row_of_classifier(model: Any) -> Tensor:
+    """The same of a causal model whose head has one or two labels instead of a vocabulary."""
+    weight = model.score.weight.detach().float()
+    row: Tensor = weight[0] if len(weight) == 1 else weight[1] - weight[0]
+    return row
 
 
 def logit_of(logits: Tensor) -> Tensor:

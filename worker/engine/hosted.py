@@ -17,6 +17,7 @@ from worker.engine.interface import EngineBroken, Launch, OutOfMemory, Pair, Pro
 from worker.engine.lanes import Lanes
 from worker.engine.loading import Loaded, load
 from worker.engine.parts import Parts, parts_of
+from worker.engine.templates import Limits
 from worker.engine.trial import least_times
 from worker.planner import spread
 
@@ -30,7 +31,8 @@ class HostedEngine:
     """Implements `Engine`; see there."""
 
     def __init__(self, loaded: Loaded, parts: Parts, settings: Settings) -> None:
-        self._parts = parts
+        self._template = parts.template
+        self._limits = Limits(parts.max_length, settings.max_query_tokens)
         self._device = loaded.device
         self._vocabulary = loaded.model.get_input_embeddings().num_embeddings
         cores = torch.get_num_threads()
@@ -45,7 +47,7 @@ class HostedEngine:
             template=parts.template.name,
             score_space=parts.score_space,
             instruction=parts.template.takes_instruction,
-            max_length=parts.limits.pair,
+            max_length=parts.max_length,
             dtype=str(loaded.dtype).removeprefix("torch."),
             device=str(loaded.device),
             layout=chosen.forward.layout,
@@ -69,7 +71,7 @@ class HostedEngine:
         return budget.measure(score, sample, self._forward.layout, self._device)
 
     def encode(self, query: str, instruction: str | None, documents: Sequence[str]) -> list[Pair]:
-        return self._parts.template.encode(query, instruction, documents, self._parts.limits)
+        return self._template.encode(query, instruction, documents, self._limits)
 
     def prepare(self, pairs: Sequence[Pair]) -> Launch:
         parts = spread(pairs, self._lanes.count, self._forward.layout)

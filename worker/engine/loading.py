@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import is_offline_mode
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
 )
+from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
 from rerankq.errors import SettingsError
 from rerankq.settings import Settings
+from worker.engine.saved import Read, Saved, saved_by
 from worker.engine.spec import Kind, kind_of
 
 log = logging.getLogger(__name__)
@@ -31,6 +35,7 @@ class Loaded:
     """A model as transformers gives it, and what it was loaded as."""
 
     kind: Kind
+    saved: Saved
     config: Any
     model: Any
     tokenizer: Any
@@ -55,14 +60,32 @@ def load(settings: Settings) -> Loaded:
     device = _device(settings.device)
     dtype = _dtype(settings.dtype, device)
     config = AutoConfig.from_pretrained(settings.model, **options)
-    kind = kind_of(config)
+    saved = saved_by(_reader(settings.model, settings.revision))
+    kind = kind_of(config, saved, settings.trust_remote_code)
     tokenizer = AutoTokenizer.from_pretrained(settings.model, **options)
     loader = (
         AutoModelForCausalLM if kind is Kind.CAUSAL_YES_NO else AutoModelForSequenceClassification
     )
     model = loader.from_pretrained(settings.model, dtype=dtype, config=config, **options)
     model = model.to(device).eval()
-    return Loaded(kind, config, model, tokenizer, device, dtype, _revision(settings.model, config))
+    revision = _revision(settings.model, config)
+    return Loaded(kind, saved, config, model, tokenizer, device, dtype, revision)
+
+
+def _reader(model: str, revision: str | None) -> Read:
+    def read(name: str) -> Any:
+        path = cached_file(
+            model,
+            name,
+            revision=revision or "main",
+            _raise_exceptions_for_missing_entries=False,
+            # Offline nobody can say whether a file that is not here is anywhere; online a fault
+            # of the network must not pass for its absence.
+            _raise_exceptions_for_connection_errors=not is_offline_mode(),
+        )
+        return json.loads(Path(path).read_text("utf-8")) if path else None
+
+    return read
 
 
 def _device(name: str) -> torch.device:
@@ -86,8 +109,9 @@ def _revision(model: str, config: Any) -> str:
     if commit:
         return str(commit)[:12]
     digest = hashlib.blake2b(digest_size=6)
-    for path in sorted(Path(model).glob("*")):
-        if path.suffix in {".json", ".safetensors", ".bin", ".txt", ".model"}:
+    folder = Path(model)
+    for path in sorted([*folder.glob("*"), *folder.glob("*/config.json")]):
+        if path.suffix in {".jinja", ".json", ".safetensors", ".bin", ".txt", ".model"}:
             digest.update(f"{path.name} {path.stat().st_size}".encode())
             _sample(path, digest)
     return f"local-{digest.hexdigest()}"

@@ -15,15 +15,14 @@ from torch import Tensor
 
 from worker.engine.attention import Attention
 from worker.engine.batch import Batch
-from worker.engine.heads import logit_of, row_of
+from worker.engine.heads import logit_of
 from worker.engine.interface import Layout, Pair
 from worker.engine.kernels import Kernels
 from worker.engine.packing import Row, pack_causal, pack_whole, varlen_of
-from worker.engine.parts import Head
 
 # Their attention goes through transformers' interface, and has nothing in it that `attend` does not
 # know. Others are padded.
-CAUSAL = frozenset({"qwen2", "qwen3", "gemma"})
+CAUSAL = frozenset({"gemma", "llama", "qwen2", "qwen3"})
 ENCODERS = frozenset({"bert", "camembert", "electra", "modernbert", "roberta", "xlm-roberta"})
 
 
@@ -32,9 +31,9 @@ class PackedCausal:
 
     layout = Layout.PACKED
 
-    def __init__(self, model: Any, head: Head, kernels: Kernels, *, on_gpu: bool) -> None:
+    def __init__(self, model: Any, row: Tensor, kernels: Kernels, *, on_gpu: bool) -> None:
         self._base = model.base_model
-        self._row = row_of(model, head)
+        self._row = row
         self._kernels = kernels
         self._on_gpu = on_gpu
         _read_scored(self._base)

@@ -11,7 +11,7 @@ import torch
 from worker.engine.batch import Batch
 from worker.engine.heads import logit_of, row_of
 from worker.engine.interface import Layout, Pair
-from worker.engine.parts import Head
+from worker.engine.spec import Head
 
 
 class PaddedCausal:
