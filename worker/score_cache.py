@@ -38,6 +38,7 @@ INDIFFERENT = ("device", "layout", "token_budget", "engine")
 KEEP = "for i = 2, #ARGV, 2 do redis.call('SET', ARGV[i], ARGV[i + 1], 'PX', ARGV[1]) end"
 KEPT_AT_ONCE = 200  # about 2 ms of Redis's time
 MOST_WAITING = 64  # works; what is scored while Redis is too slow to take it is not kept
+REST_S = 5.0  # without an answer; or each shard would wait as long as a call may take
 LOOK_EVERY_S = 1.0  # at Redis's memory
 SAY_EVERY_S = 60.0  # why nothing is kept or found
 LAST_WORDS_S = 1.0
@@ -75,7 +76,9 @@ class ScoreCache:
         self._ttl_ms = max(1, int(ttl_s * 1000))
         self._root = name(Key.SCORE).encode()
         self._scored: Queue[Work | None] = Queue(MOST_WAITING)
+        # Not vital: a worker without it scores as well.
         self._thread = threading.Thread(target=self._run, name="score-cache", daemon=True)
+        self._rest_until = float("-inf")
         self._look_at = float("-inf")
         self._full = False
         self._quiet_until = float("-inf")
@@ -103,11 +106,15 @@ class ScoreCache:
 
     def look_up(self, keys: Sequence[bytes]) -> list[Answer | None]:
         """What is known of each, in order; nothing while Redis does not answer."""
+        unknown: list[Answer | None] = [None] * len(keys)
+        if time.monotonic() < self._rest_until:
+            return unknown
         try:
             values = self._client.mget(keys)
         except RedisError as error:
+            self._rest_until = time.monotonic() + REST_S
             self._say("no score looked up", tls.reason(error))
-            return [None] * len(keys)
+            return unknown
         answers = [_decoded(value) for value in values]
         metrics.CACHE_HITS.inc(sum(answer is not None for answer in answers))
         return answers
