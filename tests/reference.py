@@ -15,6 +15,8 @@ from transformers import (
     AutoTokenizer,
 )
 
+from rerankq.scores import sigmoid
+
 DEFAULT = "Given a web search query, retrieve relevant passages that answer the query"
 PREFIX = (
     "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and "
@@ -39,7 +41,7 @@ GEMMA_TASK = (
 
 
 class Reference:
-    """P(relevant) of one pair."""
+    """P(relevant) of one pair, and its log-odds."""
 
     def __init__(self, folder: Path) -> None:
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -50,22 +52,25 @@ class Reference:
         self.model = loader.from_pretrained(folder, dtype=torch.float32).eval()
         self.saved = folder / "1_LogitScore" / "config.json"
 
-    @torch.inference_mode()
     def __call__(self, query: str, document: str, instruction: str | None = None) -> float:
+        return sigmoid(self.log_odds(query, document, instruction))
+
+    @torch.inference_mode()
+    def log_odds(self, query: str, document: str, instruction: str | None = None) -> float:
         if self.saved.exists():
             return self._logit_score(query, document, instruction)
         if self.architecture == "Qwen3ForCausalLM":
             logits = self._last_logits(self._qwen3_ids(query, document, instruction))
-            return self._softmax(logits, "no", "yes")
+            return self._difference(logits, "no", "yes")
         if self.architecture == "Qwen3ForSequenceClassification":
             ids = self._qwen3_ids(query, document, instruction)
-            return float(torch.sigmoid(self.model(input_ids=torch.tensor([ids])).logits)[0, 0])
+            return float(self.model(input_ids=torch.tensor([ids])).logits[0, 0])
         if self.architecture == "Qwen2ForCausalLM":
             logits = self._last_logits(self._mxbai_ids(query, document, instruction))
-            return self._softmax(logits, "0", "1")
+            return self._difference(logits, "0", "1")
         if self.architecture == "GemmaForCausalLM":
             logits = self._last_logits(self._gemma_ids(query, document, instruction))
-            return float(torch.sigmoid(logits[self.tokenizer.convert_tokens_to_ids("Yes")]))
+            return float(logits[self.tokenizer.convert_tokens_to_ids("Yes")])
         return self._pair(query, document)
 
     def _ids(self, *parts: str) -> list[int]:
@@ -95,20 +100,21 @@ class Reference:
         ids = self.tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True)
         logits = self._last_logits(ids["input_ids"])
         head = json.loads(self.saved.read_text())
-        return float(torch.sigmoid(logits[head["true_token_id"]] - logits[head["false_token_id"]]))
+        return float(logits[head["true_token_id"]] - logits[head["false_token_id"]])
 
     def _last_logits(self, ids: list[int]) -> torch.Tensor:
         logits: torch.Tensor = self.model(input_ids=torch.tensor([ids])).logits[0, -1]
         return logits
 
-    def _softmax(self, logits: torch.Tensor, *words: str) -> float:
+    def _difference(self, logits: torch.Tensor, *words: str) -> float:
         both = torch.stack([logits[self.tokenizer.convert_tokens_to_ids(w)] for w in words])
-        return float(torch.nn.functional.log_softmax(both, dim=0)[1].exp())
+        of = torch.nn.functional.log_softmax(both.double(), dim=0)
+        return float(of[1] - of[0])
 
     def _pair(self, query: str, document: str) -> float:
         # As lists, like the model cards: a lone empty string would count as no second sequence.
         inputs = self.tokenizer([query], [document], return_tensors="pt")
         logits = self.model(**inputs).logits
         if logits.shape[1] == 1:
-            return float(torch.sigmoid(logits)[0, 0])
-        return float(torch.softmax(logits, dim=1)[0, 1])
+            return float(logits[0, 0])
+        return float(logits[0, 1] - logits[0, 0])

@@ -17,6 +17,7 @@ from rerankq.errors import SettingsError
 from rerankq.ledger.keys import QUEUE_BELL, QUEUE_BULK, QUEUE_INTERACTIVE
 from rerankq.settings import Settings
 from worker import tasks
+from worker.engine.choice import SelfTestFailed
 from worker.engine.hosted import host
 from worker.engine.interface import Unscorable
 from worker.engine.spec import UnsupportedModel
@@ -61,7 +62,8 @@ def _why(settings: Settings, error: Exception) -> str:
         return str(error)
     if isinstance(error, Unscorable):
         return f"RERANKQ_MAX_LENGTH={settings.max_length}: too short for the template: {error}"
-    kind = "" if isinstance(error, OSError | UnsupportedModel) else f"{type(error).__name__}: "
+    said = OSError | UnsupportedModel | SelfTestFailed
+    kind = "" if isinstance(error, said) else f"{type(error).__name__}: "
     return f"RERANKQ_MODEL={settings.model!r}: {kind}{' '.join(str(error).split())}"
 
 

@@ -32,7 +32,7 @@ def sample(probe: str, name: str) -> float:
     return float(found[1]) if found else 0.0
 
 
-@pytest.mark.parametrize("family", ["demo", *FAMILIES])
+@pytest.mark.parametrize("family", ["demo", "xlm-roberta", "deberta"])
 @pytest.mark.timeout(300)
 def test_scores_through_the_system_equal_the_reference(
     family: str, start_system: StartSystem, tmp_path: Path

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from torch import Tensor, nn
 
 from rerankq.errors import SettingsError
 from rerankq.settings import Settings
-from tests.models import make_bert, make_qwen3
+from tests.models import ROOT, make_bert, make_qwen3
 from worker.engine import choice, kernels, lastlayer, swap
 from worker.engine.choice import SelfTestFailed
 from worker.engine.hosted import HostedEngine, host
@@ -113,3 +115,14 @@ def test_kernels_are_chosen_by_what_was_faster(monkeypatch: pytest.MonkeyPatch) 
     assert str(chosen) == (
         "attention products to 64, fused to 192, products to 512 keys, then fused"
     )
+
+
+def test_golden_scores_are_kept_or_the_worker_does_not_start(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "models" / "demo", tmp_path / "demo")
+    golden = tmp_path / "demo" / "golden.json"
+    assert engine(tmp_path / "demo").profile.layout is Layout.PACKED
+    cases = json.loads(golden.read_text())
+    cases[-1]["log_odds"] += 0.01
+    golden.write_text(json.dumps(cases))
+    with pytest.raises(SelfTestFailed, match=r"'an empty document' and '' score .*golden\.json"):
+        engine(tmp_path / "demo")

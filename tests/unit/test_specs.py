@@ -13,9 +13,10 @@ import torch
 
 from rerankq.settings import Settings
 from tests.models import CHAT_TEMPLATE, FAMILIES, make_bert, saved_files
+from worker.engine.batch import Batch
 from worker.engine.interface import Pair
 from worker.engine.loading import load
-from worker.engine.padded import CausalForward
+from worker.engine.padded import PaddedCausal
 from worker.engine.parts import Parts, parts_of
 from worker.engine.saved import Saved, saved_by
 from worker.engine.spec import Head, Kind, UnsupportedModel, kind_of
@@ -213,9 +214,10 @@ def test_a_positive_token_alone_is_its_logit() -> None:
         base_model=lambda **inputs: SimpleNamespace(last_hidden_state=torch.ones(1, 1, 2)),
         get_output_embeddings=lambda: SimpleNamespace(weight=rows),
     )
-    inputs = {"input_ids": torch.zeros(1, 1, dtype=torch.int64), "last": torch.tensor([0])}
-    assert CausalForward(model, Head(1, None))(inputs).tolist() == [8.0]
-    assert CausalForward(model, Head(1, 0))(inputs).tolist() == [5.0]
+    ids = torch.zeros(1, 1, dtype=torch.int64)
+    inputs = Batch({"input_ids": ids, "last": torch.tensor([0])})
+    assert PaddedCausal(model, Head(1, None))(inputs).tolist() == [8.0]
+    assert PaddedCausal(model, Head(1, 0))(inputs).tolist() == [5.0]
 
 
 def edit(path: Path, **values: Any) -> None:

@@ -23,13 +23,14 @@ log = logging.getLogger(__name__)
 
 # In log-odds, relative to those above 1: the order of the sums in float32, and what rounding every
 # state to 11 or 8 bits leaves.
-AGREE = {torch.float32: 1e-4, torch.float16: 0.05, torch.bfloat16: 0.3}
+AGREE = {"float32": 1e-4, "float16": 0.05, "bfloat16": 0.3}
 
 
 class SelfTestFailed(Exception):
     """The model's scores on this machine are not what they have to be."""
 
 
+@torch.no_grad()
 def choose(model: Any, parts: Parts, samples: Sequence[Pair], wanted: str) -> Choice:
     """The fastest pass for this model, in steps, each checked on the sample pairs.
 
@@ -69,6 +70,7 @@ class Choice:
         self._model = model
         self._samples = samples
         self._expected = scores(padded, samples, model.device)
+        self._allowed = AGREE[str(model.dtype).removeprefix("torch.")]
         self.forward = padded
         self.reasons: list[str] = []
 
@@ -129,7 +131,7 @@ class Choice:
             return f"it fails: {' '.join(str(error).split())[:200]}"
         off = ((found - self._expected).abs() / self._expected.abs().clamp(min=1)).max().item()
         # Written so that a score that is no number disagrees.
-        return "" if off <= AGREE[self._model.dtype] else f"its scores are off by {off:.1e}"
+        return "" if off <= self._allowed else f"its scores are off by {off:.1e}"
 
 
 def padded_pass(model: Any, parts: Parts) -> Forward:

@@ -10,7 +10,7 @@ from functools import partial
 import torch
 
 from rerankq.settings import Settings
-from worker.engine import budget, lanes
+from worker.engine import budget, golden, lanes
 from worker.engine.batch import Batch
 from worker.engine.choice import choose
 from worker.engine.interface import EngineBroken, Launch, OutOfMemory, Pair, Profile
@@ -131,11 +131,12 @@ def host(settings: Settings) -> HostedEngine:
 
     Raises:
         UnsupportedModel, OSError: see `load`.
-        SelfTestFailed, SettingsError: see `choose`.
+        SelfTestFailed, SettingsError: see `choose` and `golden`.
     """
     started = time.perf_counter()
     loaded = load(settings)
     engine = HostedEngine(loaded, parts_of(loaded, settings), settings)
+    golden.check(settings.model, engine)
     fields = {"load_s": round(time.perf_counter() - started, 2), "profile": str(engine.profile)}
     log.info("model loaded", extra=fields)
     return engine

@@ -1,0 +1,36 @@
+"""Scores a model's folder says it gives: `golden.json`, held against what it gives here.
+
+The plain pass can be wrong, too, with a broken build of torch or a file that was cut short; only
+numbers from elsewhere tell.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from worker.engine.choice import AGREE, SelfTestFailed
+from worker.engine.interface import Engine
+
+NAME = "golden.json"
+
+
+def check(model: str, engine: Engine) -> None:
+    """Score the folder's golden pairs, if it has any: `[{query, document, log_odds}]`.
+
+    Raises:
+        SelfTestFailed: one comes out otherwise.
+    """
+    path = Path(model) / NAME
+    if not path.is_file():
+        return
+    allowed = AGREE[engine.profile.dtype]
+    for case in json.loads(path.read_text()):
+        pairs = engine.encode(case["query"], None, [case["document"]])
+        (found,) = engine.prepare(pairs)()
+        expected = case["log_odds"]
+        if not abs(found - expected) <= allowed * max(1.0, abs(expected)):
+            raise SelfTestFailed(
+                f"self-test: {case['query']!r} and {case['document']!r} score {found:.5f}, and "
+                f"{path} has {expected:.5f}"
+            )
