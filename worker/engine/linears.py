@@ -56,7 +56,7 @@ class PackedGated(nn.Module):
     @staticmethod
     def fits(part: Any) -> bool:
         linears = ("gate_proj", "up_proj", "down_proj")
-        plain = all(isinstance(getattr(part, name, None), nn.Linear) for name in linears)
+        plain = all(type(getattr(part, name, None)) is nn.Linear for name in linears)
         act = getattr(part, "act_fn", None)
         return plain and (isinstance(act, nn.SiLU) or type(act).__name__ == "SiLUActivation")
 
@@ -86,7 +86,7 @@ class FusedIntermediate(nn.Module):
     @staticmethod
     def fits(part: Any) -> bool:
         act = getattr(part, "intermediate_act_fn", None)
-        return isinstance(getattr(part, "dense", None), nn.Linear) and _is_gelu(act)
+        return type(getattr(part, "dense", None)) is nn.Linear and _is_gelu(act)
 
     def forward(self, states: Tensor) -> Tensor:
         out: Tensor = self.dense(states)

@@ -52,7 +52,7 @@ def swap(layers: nn.Module, dtype: torch.dtype) -> dict[str, int]:
 def _candidates(module: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module, Sequence[Build]]]:
     for name, part in module.named_children():
         builds: Sequence[Build] = ()
-        if isinstance(part, nn.Linear):
+        if type(part) is nn.Linear:  # not one that is quantized
             builds = (PackedLinear,)
         elif PackedGated.fits(part):
             builds = (PackedGated, FusedGated)
