@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 AGREE = {"float32": 1e-4, "float16": 0.05, "bfloat16": 0.3}
 
 
+WORTH_SAYING = 1.2  # times as fast
+
+
 class SelfTestFailed(Exception):
     """The model's scores on this machine are not what they have to be."""
 
@@ -51,8 +54,8 @@ def choose(model: Any, parts: Parts, samples: Sequence[Pair], wanted: str) -> Ch
         raise SettingsError(f"RERANKQ_ATTENTION='packed': {'; '.join(choice.reasons)}")
     if model.device.type == "cpu":
         choice.swap()
-        if model.dtype == torch.float32:
-            choice.reasons.append(f"bfloat16 multiplies {bfloat16_gain():.1f} times as fast here")
+        if model.dtype == torch.float32 and (gain := bfloat16_gain()) > WORTH_SAYING:
+            choice.reasons.append(f"bfloat16 would multiply {gain:.1f} times as fast")
     choice.check()
     return choice
 

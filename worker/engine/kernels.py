@@ -111,12 +111,12 @@ class Kernels:
 
     def __str__(self) -> str:
         names = ", ".join(f"{kernel.__name__} to {limit}" for limit, kernel in self.upto)
-        return f"attention {names} keys, then fused" if names else "attention fused"
+        return f"attention {names} keys, then fused"
 
 
 def fastest(heads: int, groups: int, width: int, dtype: torch.dtype, *, causal: bool) -> Kernels:
     """Try both on sequences of each size, in turn, and take what is faster there."""
-    upto = []
+    upto: list[tuple[int, Kernel]] = []
     for size in SIZES:
         generator = torch.Generator().manual_seed(size)
         queries, keys, values = (
@@ -125,7 +125,8 @@ def fastest(heads: int, groups: int, width: int, dtype: torch.dtype, *, causal: 
         )
         runs = [partial(kernel, queries, keys, values, 1.0, causal) for kernel in (fused, products)]
         of_fused, of_products = least_times(runs, ROUNDS)
-        upto.append((size, products if of_products < of_fused else fused))
-    while upto and upto[-1][1] is fused:  # which is what follows anyway
-        upto.pop()
+        kernel = products if of_products < of_fused else fused
+        if upto and upto[-1][1] is kernel:
+            upto.pop()
+        upto.append((size, kernel))
     return Kernels(tuple(upto))
