@@ -9,6 +9,7 @@ every position. A classifier, which the guide does not have, goes through the sa
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,8 +32,9 @@ class SeedLoop:
         self._device = device
         self._tokenizer = AutoTokenizer.from_pretrained(model, padding_side="left")
         self._yes, self._no = (self._tokenizer.convert_tokens_to_ids(w) for w in ("yes", "no"))
-        self._model: Any = _load(model, dtype).to(device).eval()
-        self._causal = "ForCausalLM" in type(self._model).__name__
+        self._causal = "ForCausalLM" in (Path(model) / "config.json").read_text()
+        loader = AutoModelForCausalLM if self._causal else AutoModelForSequenceClassification
+        self._model: Any = loader.from_pretrained(model, dtype=dtype).to(device).eval()
         self._most = getattr(self._model.config, "max_position_embeddings", None)
 
     @torch.inference_mode()
@@ -63,13 +65,6 @@ class SeedLoop:
         )
         logits = self._model(**inputs.to(self._device)).logits.float()
         return torch.sigmoid(logits[:, 0]).tolist()
-
-
-def _load(model: str, dtype: torch.dtype) -> Any:
-    try:
-        return AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
-    except ValueError:
-        return AutoModelForSequenceClassification.from_pretrained(model, dtype=dtype)
 
 
 def main() -> None:
