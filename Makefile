@@ -11,6 +11,7 @@ STORM ?= 50
 DRAINS ?= 20
 MINUTES ?= 10
 CASES ?= 20000
+ROUNDS ?= 5
 
 .PHONY: demo up test check chaos fuzz soak audit bench wheel model clean
 
@@ -35,8 +36,8 @@ fuzz: $(INSTALLED) ## generated requests for every call, each answer checked: CA
 soak: $(INSTALLED) ## saturation: memory, interactive latency, turns of bulk jobs: MINUTES=
 	$(RUN) -m benchmarks.soak --minutes $(MINUTES)
 
-bench: $(INSTALLED) ## the benchmarks, as ratios
-	$(RUN) -m benchmarks.pipeline
+bench: $(INSTALLED) ## beside peers and the CPU's limit, then the queue's cost: ROUNDS=
+	$(RUN) -m benchmarks.compare --rounds $(ROUNDS)
 
 audit: $(VENV)/.audit ## known vulnerabilities of every pinned package; needs PyPI's own service
 	$(RUN) -m pip_audit --strict --disable-pip --no-deps --requirement constraints.txt
