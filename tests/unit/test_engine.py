@@ -39,11 +39,11 @@ def texts(seed: int, count: int, longest: int) -> list[str]:
 def test_scores_equal_the_reference(engine: HostedEngine, folder: Path) -> None:
     reference = Reference(folder)
     queries = ["what is a license?", "Work", "naïve 東京"]
-    cases = [(q, d) for q in queries for d in texts(7, 12, 60)]
+    cases = [(q, d) for q in queries for d in texts(7, 7, 50)]
     pairs = {case: engine.encode(case[0], None, [case[1]])[0] for case in cases}
     expected = {case: reference(*case) for case in set(cases)}
     assert max(expected.values()) - min(expected.values()) > 0.1, "the model tells nothing apart"
-    for seed in range(4):
+    for seed in range(3):
         order = cases[:]
         random.Random(seed).shuffle(order)
         for start in range(0, len(order), 3 + 5 * seed):
