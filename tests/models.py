@@ -237,7 +237,7 @@ def make_mxbai(folder: Path) -> Path:
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     torch.manual_seed(7)
-    sizes = _decoder()
+    sizes = _decoder(initializer_range=0.15)
     del sizes["head_dim"]
     Qwen2ForCausalLM(Qwen2Config(**sizes)).save_pretrained(folder)
     return _demo_tokenizer(folder)
