@@ -48,8 +48,10 @@ def _draw(axis: Any, result: dict[str, Any]) -> None:
     colours = [OURS if name.startswith("rerankq") else THEIRS for name in names]
     axis.barh(names, middles, xerr=[below, above], color=colours, error_kw={"lw": 0.8})
     for row, middle in enumerate(middles):
-        axis.annotate(f" {middle:.3g}", (0, row), va="center", fontsize=8)
-    axis.axvline(statistics.median(result["limits"]), ls="--", lw=1, color="#a33")
+        ink = "white" if colours[row] == OURS else "black"
+        axis.annotate(f" {middle:.3g}", (0, row), va="center", fontsize=8, color=ink)
+    limit = axis.axvline(statistics.median(result["limits"]), ls="--", lw=1, color="#a33")
+    axis.legend([limit], ["limit of the matrix products"], fontsize=7, loc="lower right")
     axis.set_title(f"{result['shape']}, {result['dtype']}", fontsize=9)
     axis.set_xlabel("pairs/s", fontsize=8)
     axis.tick_params(labelsize=8)

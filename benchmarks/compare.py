@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,7 @@ QUICK_FRACTION = 8
 
 def main() -> int:
     args = _arguments()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the contenders end with us
     rounds, fraction = (1, QUICK_FRACTION) if args.quick else (args.rounds, 1)
     peers = {name: environments.python_of(name) for name in environments.NAMES}
     verdicts = Verdicts()
@@ -55,7 +57,7 @@ def main() -> int:
     if peers["crossencoder"]:
         _draw(peers["crossencoder"], OUTPUT / CHART.name if args.quick else CHART)
     verdicts.judge(all(peers.values()), "every peer could be installed")
-    pipeline.measure(QWEN3_512, rounds=rounds, jobs=4 if args.quick else 16, singles=10 * rounds)
+    pipeline.measure(QWEN3_512, rounds=rounds, jobs=2 if args.quick else 16, singles=10 * rounds)
     return verdicts.code
 
 
