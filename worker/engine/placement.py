@@ -25,6 +25,7 @@ from worker.engine.compiling import compile_parts
 HEADS = ("lm_head", "score", "classifier", "head", "pooler")
 
 _OFFLOADED = {"cpu", "disk"}
+_NOT_IN_SAFETENSORS = "needed: what RERANKQ_DEVICE_MAP puts on disk is in no safetensors file"
 
 # bitsandbytes says at every product that its inputs become float16 first.
 logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
@@ -82,7 +83,9 @@ def load_placed(
         asked = _asked(settings)
         if not asked or isinstance(error, SettingsError):
             raise
-        raise SettingsError(f"{asked}: {' '.join(str(error).split())}") from error
+        if "offload_folder" in str(error):
+            asked, error = "RERANKQ_OFFLOAD_DIR", ValueError(_NOT_IN_SAFETENSORS)
+        raise SettingsError(f"{asked}: {' '.join(str(error).split())}") from None
     if settings.quantization == "fp8":
         fp8.convert(model, place.device, keep=HEADS)
         model.to(place.device)
