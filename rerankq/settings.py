@@ -6,6 +6,7 @@ is held against it by a test.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -29,6 +30,26 @@ def _comma_separated(value: object) -> object:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
+
+SPREADS = ("auto", "balanced", "sequential")
+
+
+def _device_map(value: object) -> object:
+    if not isinstance(value, str) or value in SPREADS:
+        return value
+    try:
+        parsed = json.loads(value)
+    except ValueError:
+        parsed = None
+    if not isinstance(parsed, dict) or not parsed:
+        raise ValueError(f"neither {', '.join(SPREADS)} nor a JSON object of modules and devices")
+    for module, device in parsed.items():
+        if isinstance(device, bool) or not isinstance(device, int | str):
+            raise ValueError(f"{module!r} has no device (cpu, disk, or a GPU's number)")
+    return parsed
+
+
+DeviceMap = Annotated[str | dict[str, int | str], BeforeValidator(_device_map)]
 
 
 class Settings(BaseModel):
@@ -56,6 +77,24 @@ class Settings(BaseModel):
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="`auto`: bfloat16 on CUDA, float32 on the CPU."
+    )
+    quantization: Literal["none", "int8", "int4", "fp8"] = Field(
+        "none",
+        description="Weights in fewer bits: `int8` and `int4` by the package bitsandbytes, `fp8` "
+        "on GPUs that multiply it.",
+    )
+    device_map: DeviceMap | None = Field(
+        None,
+        description="Spread the model over several devices: `auto`, `balanced`, `sequential`, or a "
+        "JSON object of modules and devices.",
+    )
+    offload_dir: str | None = Field(
+        None,
+        description="Folder for weights that `RERANKQ_DEVICE_MAP` puts on `disk` and that are in "
+        "no safetensors file.",
+    )
+    compile: bool = Field(
+        False, description="Compile the model's norms and gated products. For GPUs."
     )
     attention: Literal["auto", "packed", "padded"] = Field(
         "auto",

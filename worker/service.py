@@ -148,7 +148,8 @@ def _cache(client: redis.Redis, settings: Settings, profile: Profile) -> ScoreCa
     if not settings.cache_ttl:
         return None
     # Beyond its limit a query is refused, whatever is known of it.
-    all_but_texts = fingerprint(profile, f"max_query_tokens={settings.max_query_tokens}")
+    limit = f"max_query_tokens={settings.max_query_tokens}"
+    all_but_texts = fingerprint(profile, limit, f"control_tokens={settings.control_tokens}")
     return ScoreCache(client, all_but_texts, settings.cache_ttl)
 
 

@@ -209,10 +209,12 @@ def test_a_chat_template_is_part_of_the_revision(tmp_path: Path) -> None:
 
 
 def test_a_positive_token_alone_is_its_logit() -> None:
-    rows = torch.tensor([[1.0, 2.0], [3.0, 5.0]])
+    head = torch.nn.Linear(2, 2, bias=False)
+    head.weight.data = torch.tensor([[1.0, 2.0], [3.0, 5.0]])
     model = SimpleNamespace(
         base_model=lambda **inputs: SimpleNamespace(last_hidden_state=torch.ones(1, 1, 2)),
-        get_output_embeddings=lambda: SimpleNamespace(weight=rows),
+        get_output_embeddings=lambda: head,
+        get_input_embeddings=lambda: head,
     )
     ids = torch.zeros(1, 1, dtype=torch.int64)
     inputs = Batch({"input_ids": ids, "last": torch.tensor([0])})

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from rerankq.errors import SettingsError
-from worker.engine import attention, kernels, lastlayer, swap
+from worker.engine import attention, kernels, lastlayer, placement, swap
 from worker.engine.batch import Forward
 from worker.engine.heads import row_of, row_of_classifier
 from worker.engine.interface import Pair
@@ -52,7 +52,7 @@ def choose(model: Any, parts: Parts, samples: Sequence[Pair], wanted: str) -> Ch
         choice.trim()
     elif wanted == "packed":
         raise SettingsError(f"RERANKQ_ATTENTION='packed': {'; '.join(choice.reasons)}")
-    if model.device.type == "cpu":
+    if model.device.type == "cpu" and placement.unquantized(model):
         choice.swap()
         if model.dtype == torch.float32 and (gain := bfloat16_gain()) > WORTH_SAYING:
             choice.reasons.append(f"bfloat16 would multiply {gain:.1f} times as fast")
@@ -77,6 +77,9 @@ class Choice:
         self._samples = samples
         self._expected = scores(padded, samples, model.device)
         self._allowed = AGREE[str(model.dtype).removeprefix("torch.")]
+        if not placement.unquantized(model):
+            # Inputs are rounded by what lies beside them, too.
+            self._allowed = max(AGREE.values())
         self.forward = padded
         self.reasons: list[str] = []
 
@@ -181,6 +184,8 @@ def bfloat16_gain() -> float:
 
 def _refusal(model: Any) -> str:
     device = model.device.type
+    if not placement.whole(model):
+        return "padded: the model lies on several devices"
     if not can_pack(model.config):
         return f"padded: {model.config.model_type} is not known to be safe to pack"
     if device == "cuda" and model.dtype not in {torch.float16, torch.bfloat16}:

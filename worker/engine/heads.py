@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from worker.engine.placement import head_rows
 from worker.engine.spec import Head
 
 
@@ -16,9 +17,9 @@ def row_of(model: Any, head: Head) -> Tensor:
     vocabulary. It is formed in float32: in bfloat16 the difference of two rows would leave a
     hundred distinct scores.
     """
-    weight = model.get_output_embeddings().weight.detach()
-    row: Tensor = weight[head.positive].float()
-    return row if head.negative is None else row - weight[head.negative].float()
+    tokens = [head.positive] if head.negative is None else [head.positive, head.negative]
+    rows = head_rows(model, tokens)
+    return rows[0] if len(rows) == 1 else rows[0] - rows[1]
 
 
 def row_of_classifier(model: Any) -> Tensor:

@@ -20,8 +20,8 @@ from transformers import (
 from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
-from rerankq.errors import SettingsError
 from rerankq.settings import Settings
+from worker.engine.placement import input_device, load_placed, placement
 from worker.engine.saved import Read, Saved, saved_by
 from worker.engine.spec import Kind, kind_of
 
@@ -49,7 +49,7 @@ def load(settings: Settings) -> Loaded:
 
     Raises:
         UnsupportedModel: it is no reranker that we know.
-        SettingsError: the device is not there.
+        SettingsError: this machine cannot place it as the settings want.
         OSError: it cannot be found or read.
     """
     options = {
@@ -57,19 +57,18 @@ def load(settings: Settings) -> Loaded:
         "trust_remote_code": settings.trust_remote_code,
     }
     transformers_logging.disable_progress_bar()
-    device = _device(settings.device)
-    dtype = _dtype(settings.dtype, device)
     config = AutoConfig.from_pretrained(settings.model, **options)
     saved = saved_by(_reader(settings.model, settings.revision))
     kind = kind_of(config, saved, settings.trust_remote_code)
+    place = placement(settings, config)
     tokenizer = AutoTokenizer.from_pretrained(settings.model, **options)
     loader = (
         AutoModelForCausalLM if kind is Kind.CAUSAL_YES_NO else AutoModelForSequenceClassification
     )
-    model = loader.from_pretrained(settings.model, dtype=dtype, config=config, **options)
-    model = model.to(device).eval()
+    model = load_placed(loader, settings, place, config, **options)
     revision = _revision(settings.model, config)
-    return Loaded(kind, saved, config, model, tokenizer, device, dtype, revision)
+    device = input_device(model)
+    return Loaded(kind, saved, config, model, tokenizer, device, place.dtype, revision)
 
 
 def _reader(model: str, revision: str | None) -> Read:
@@ -86,21 +85,6 @@ def _reader(model: str, revision: str | None) -> Read:
         return json.loads(Path(path).read_text("utf-8")) if path else None
 
     return read
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise SettingsError(f"RERANKQ_DEVICE={name!r}: this machine has no CUDA device")
-    return torch.device(name)
-
-
-def _dtype(name: str, device: torch.device) -> torch.dtype:
-    if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    dtype: torch.dtype = getattr(torch, name)
-    return dtype
 
 
 def _revision(model: str, config: Any) -> str:
