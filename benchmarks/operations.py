@@ -14,15 +14,20 @@ from tokenizers import Tokenizer
 from benchmarks.shapes import Shape
 from benchmarks.texts import Job
 from worker.engine.interface import Pair
-from worker.engine.templates import Limits, Qwen3Template, SequencePairTemplate, Template
+from worker.engine.registry import REGISTRY
+from worker.engine.templates import Limits, Template
+from worker.engine.templates_pair import SequencePairTemplate
+from worker.engine.templates_prompt import PromptTemplate
 
 
 def pairs_of(shape: Shape, folder: Path, jobs: list[Job]) -> list[Pair]:
     """Token ids, as the worker lays them out; `Pair.shared` is one object a query."""
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    template: Template = (
-        Qwen3Template(tokenizer) if shape.causal else SequencePairTemplate(tokenizer)
-    )
+    template: Template
+    if shape.causal:
+        template = PromptTemplate(REGISTRY["Qwen3ForCausalLM"].prompt, tokenizer, tokenizer)
+    else:
+        template = SequencePairTemplate(tokenizer, tokenizer, "")
     limits = Limits(8192 if shape.causal else 512, 0)
     return [
         pair
