@@ -17,7 +17,7 @@ from rerankq.errors import SettingsError
 from rerankq.ledger.keys import QUEUE_BELL, QUEUE_BULK, QUEUE_INTERACTIVE
 from rerankq.settings import Settings
 from worker import tasks
-from worker.engine.choice import SelfTestFailed
+from worker.engine.golden import SelfTestFailed
 from worker.engine.hosted import host
 from worker.engine.interface import Unscorable
 from worker.engine.spec import UnsupportedModel

@@ -15,7 +15,7 @@ from rerankq.errors import SettingsError
 from rerankq.settings import Settings
 from tests.models import ROOT, make_bert, make_qwen3
 from worker.engine import choice, kernels, lastlayer, swap
-from worker.engine.choice import SelfTestFailed
+from worker.engine.golden import SelfTestFailed
 from worker.engine.hosted import HostedEngine, host
 from worker.engine.interface import Layout
 from worker.engine.kernels import Kernels, fused, products
@@ -86,25 +86,24 @@ class Biased(PackedLinear):
 
 
 def test_a_kernel_that_is_fast_and_wrong_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    layers = nn.Sequential(nn.Linear(32, 32))
     monkeypatch.setattr(swap, "least_times", lambda runs, _: [1.0, 0.1][: len(runs)])
     with torch.inference_mode():
-        assert swap.swap(layers, torch.float32) == {"PackedLinear": 1}
+        (part,) = swap.swap(nn.Sequential(nn.Linear(32, 32)), torch.float32)
+        assert type(part.now) is PackedLinear
         monkeypatch.setattr(swap, "PackedLinear", Biased)
-        assert swap.swap(nn.Sequential(nn.Linear(32, 32)), torch.float32) == {}
+        assert swap.swap(nn.Sequential(nn.Linear(32, 32)), torch.float32) == []
 
 
-def test_a_model_that_scores_otherwise_in_the_end_does_not_start(
+def test_parts_that_are_wrong_together_are_put_back(
     monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
-    def shift(layers: nn.Module, dtype: torch.dtype) -> dict[str, int]:
-        for parameter in layers.parameters():
-            parameter.data += 0.01
-        return {"shifted": 1}
-
-    monkeypatch.setattr(swap, "swap", shift)
-    with pytest.raises(SelfTestFailed, match=r"self-test: its scores are off by .*1 shifted"):
-        engine(folder)
+    expected = scores(engine(folder))
+    monkeypatch.setattr(
+        swap, "_fastest", lambda part, *_: Biased if type(part) is nn.Linear else None
+    )
+    restored = engine(folder)
+    assert "plain linears: swapped, its scores are off by" in restored.profile.engine
+    assert scores(restored) == pytest.approx(expected, abs=1e-4)
 
 
 def test_kernels_are_chosen_by_what_was_faster(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,7 +131,8 @@ def host(settings: Settings) -> HostedEngine:
 
     Raises:
         UnsupportedModel, OSError: see `load`.
-        SelfTestFailed, SettingsError: see `choose` and `golden`.
+        SettingsError: see `choose`.
+        SelfTestFailed: see `golden`.
     """
     started = time.perf_counter()
     loaded = load(settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -30,23 +31,35 @@ AGREE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
 Build = Callable[[Any], nn.Module]
 
 
-def swap(layers: nn.Module, dtype: torch.dtype) -> dict[str, int]:
-    """Replace what is faster otherwise, in place; how many parts became which kind.
+@dataclass(frozen=True, slots=True)
+class Swapped:
+    """A part of a model that was replaced."""
+
+    parent: nn.Module
+    name: str
+    before: nn.Module
+    now: nn.Module
+
+    def undo(self) -> None:
+        setattr(self.parent, self.name, self.before)
+
+
+def swap(model: nn.Module, dtype: torch.dtype) -> list[Swapped]:
+    """Replace what is faster otherwise, in place.
 
     Parts of equal shape are tried once, on random input, in turn with the plain one.
     """
     chosen: dict[tuple[object, ...], Build | None] = {}
-    counts: dict[str, int] = {}
-    for parent, name, part, builds in list(_candidates(layers)):
+    swapped = []
+    for parent, name, part, builds in list(_candidates(model)):
         key = _shape(part)
         if key not in chosen:
             chosen[key] = _fastest(part, builds, dtype)
         build = chosen[key]
         if build is not None:
-            setattr(parent, name, build(part))
-            kind = build.__name__
-            counts[kind] = counts.get(kind, 0) + 1
-    return counts
+            swapped.append(Swapped(parent, name, part, build(part)))
+            setattr(parent, name, swapped[-1].now)
+    return swapped
 
 
 def _candidates(module: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module, Sequence[Build]]]:
