@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,7 @@ from benchmarks.shapes import MINILM, QWEN3_512, QWEN3_1024, Shape
 from benchmarks.texts import Workload
 
 OURS = "rerankq's engine"
+WORKLOADS = ("mixed", "64", "512")  # tokens of a document
 Sizes = tuple[int, int]  # jobs, documents of each
 
 MIXED: Mapping[Shape, tuple[Sizes, int, int]] = {
@@ -79,13 +80,14 @@ class Case:
     fraction: int
     peers: Mapping[str, Path | None]
 
-    def run(self) -> Iterator[Result]:
+    def run(self, workloads: Sequence[str]) -> Iterator[Result]:
         folder = shapes.directory(self.shape)
         with _opened(self._makers(folder)) as contenders:
             limit = Process(sys.executable, "benchmarks.limit", str(machine.cores()))
             try:
-                for workload in _workloads(self.shape, folder, self.fraction):
-                    yield self._measure(workload, contenders, limit)
+                for kind, workload in _workloads(self.shape, folder, self.fraction):
+                    if kind in workloads:
+                        yield self._measure(workload, contenders, limit)
             finally:
                 limit.close()
 
@@ -113,7 +115,8 @@ class Case:
             rates={contender.name: [] for contender in contenders},
         )
         for contender in contenders:
-            result.settings[contender.name] = contender.tune(workload.jobs)
+            # One query's documents: a peer that is seven times as slow would be tried for an hour.
+            result.settings[contender.name] = contender.tune(workload.jobs[:1])
         operations_needed = operations.needed(self.shape, pairs)
         for number in range(self.rounds):
             gflops = limit.ask(matrices=self.shape.matrices, dtype=self.dtype)
@@ -136,14 +139,14 @@ class Case:
             result.deviation[name] = max(off, result.deviation.get(name, 0.0))
 
 
-def _workloads(shape: Shape, folder: Path, fraction: int) -> Iterator[Workload]:
+def _workloads(shape: Shape, folder: Path, fraction: int) -> Iterator[tuple[str, Workload]]:
     drawn = texts.Texts(Tokenizer.from_file(str(folder / "tokenizer.json")), seed=1)
     (jobs, documents), least, most = MIXED[shape]
     fewer = max(2, documents // fraction)
-    yield texts.mixed(drawn, jobs=jobs, documents=fewer, least=least, most=most)
+    yield "mixed", texts.mixed(drawn, jobs=jobs, documents=fewer, least=least, most=most)
     for tokens, (jobs, documents) in FIXED[shape].items():
         fewer = max(2, documents // fraction)
-        yield texts.fixed(drawn, jobs=jobs, documents=fewer, tokens=tokens)
+        yield str(tokens), texts.fixed(drawn, jobs=jobs, documents=fewer, tokens=tokens)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import environments, machine, pipeline
-from benchmarks.case import Case, Result
+from benchmarks.case import WORKLOADS, Case, Result
 from benchmarks.shapes import QWEN3_512, ROOT, SHAPES
 from benchmarks.tables import table
 from benchmarks.verdicts import Verdicts
@@ -42,14 +42,14 @@ QUICK_FRACTION = 8
 def main() -> int:
     args = _arguments()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the contenders end with us
-    rounds, fraction = (1, QUICK_FRACTION) if args.quick else (args.rounds, 1)
+    rounds, fraction = (1, QUICK_FRACTION) if args.quick else (args.rounds, args.fraction)
     peers = {name: environments.python_of(name) for name in environments.NAMES}
     verdicts = Verdicts()
     results: list[Result] = []
     print(f"{machine.describe()}; every contender has {machine.cores()} threads\n", flush=True)
     for dtype in _dtypes():
         for name in args.shapes:
-            for result in Case(SHAPES[name], dtype, rounds, fraction, peers).run():
+            for result in Case(SHAPES[name], dtype, rounds, fraction, peers).run(args.workloads):
                 print(table(result), flush=True)
                 _judge(result, verdicts)
                 results.append(result)
@@ -66,6 +66,8 @@ def _arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--fraction", type=int, default=1, help="so many times fewer documents")
+    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=WORKLOADS)
     parser.add_argument("--quick", action="store_true", help="one round of few documents")
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
     return parser.parse_args()
