@@ -21,7 +21,7 @@ from worker.engine.interface import Layout
 from worker.engine.kernels import Kernels, fused, products
 from worker.engine.linears import PackedLinear
 
-QUESTION = ("what is a license?", None, ["a grant of rights", "", "word " * 200])
+QUESTION = ("what is a license?", None, ["a grant of rights", "", "word " * 200, "of all " * 3000])
 
 
 @pytest.fixture(scope="module", params=[make_qwen3, make_bert])
