@@ -78,9 +78,12 @@ DEMO_SHAPE = Shape("demo", 192, 3, 3, 1, 64, 512, True, True, 8_192)
 
 def directory(shape: Shape) -> Path:
     """The model's directory, made if it is not there yet."""
-    if shape is DEMO_SHAPE:
-        return DEMO
     folder = CACHE / shape.name.lower()
+    if shape is DEMO_SHAPE:
+        # Copied each time, as it may have been trained anew; it has no template for others to read.
+        shutil.copytree(DEMO, folder, dirs_exist_ok=True)
+        (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE)
+        return folder
     if not folder.exists():
         draft = folder.with_suffix(".draft")
         shutil.rmtree(draft, ignore_errors=True)
