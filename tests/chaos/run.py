@@ -19,7 +19,7 @@ from tests.chaos.storm import Damage, Plan, Storm
 
 WORKERS = 3
 CLIENTS = 8
-RESULT_TTL_S = 25
+RESULT_TTL_S = 45  # a task's message that was lost twice with its publisher comes after 30
 EMPTY_WITHIN_S = 120.0
 # What stays when every job is over and forgotten: who lives, counters, and the names of jobs.
 STAYING = (

@@ -26,7 +26,7 @@ from tests.conftest import ROOT, CeleryAt, StartSystem, clean_environment, event
 MANY = [f"a document about number {n} and its neighbours" for n in range(4_000)]
 
 
-LARGEST_BATCH = 2_048 // 80  # pairs of the above: the CPU's token budget by a pair's tokens
+LARGEST_BATCH = 2_048 // 20  # pairs of the above: the token budget by what a pair does not share
 
 
 def status(url: str) -> int:
