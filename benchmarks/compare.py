@@ -57,7 +57,9 @@ def main() -> int:
     if peers["crossencoder"]:
         _draw(peers["crossencoder"], OUTPUT / CHART.name if args.quick else CHART)
     verdicts.judge(all(peers.values()), "every peer could be installed")
-    pipeline.measure(QWEN3_512, rounds=rounds, jobs=2 if args.quick else 16, singles=10 * rounds)
+    if args.queue_jobs:
+        jobs = 2 if args.quick else args.queue_jobs
+        pipeline.measure(QWEN3_512, rounds=rounds, jobs=jobs, singles=10 * rounds)
     return verdicts.code
 
 
@@ -68,6 +70,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--fraction", type=int, default=1, help="so many times fewer documents")
     parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=WORKLOADS)
+    parser.add_argument("--queue-jobs", type=int, default=16, help="0: without the queue's cost")
     parser.add_argument("--quick", action="store_true", help="one round of few documents")
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
     return parser.parse_args()

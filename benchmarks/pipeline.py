@@ -3,9 +3,7 @@
     python -m benchmarks.pipeline --rounds 5                        (the demo model)
     python -m benchmarks.pipeline --shape qwen3-512 --rounds 5
 
-Three ways to score the same jobs of 20 to 100 documents, in turn, round after round:
-  seed loop         the reference guide's: a job at a time, padded to its longest, logits of the
-                    whole vocabulary
+Two ways to score the same jobs of 20 to 100 documents, in turn, round after round:
   rerankq's engine  ours in-process: all jobs' pairs, planned into batches
   rerankq, HTTP     ours end to end: HTTP, Redis, Celery's bell, one worker, 16 clients
 and then single 10-document jobs on the idle system, less what the worker worked on each.
@@ -21,17 +19,13 @@ import time
 import httpx
 
 from benchmarks import prose, shapes
-from benchmarks.contenders import Contender, System, engine, seed_loop
+from benchmarks.contenders import Contender, System, engine
 from benchmarks.shapes import DEMO_SHAPE, SHAPES, Shape
 from benchmarks.spread import spread
 from benchmarks.texts import Job
 from rerankq import Client
 
-RATIOS = (
-    ("rerankq's engine", "seed loop"),
-    ("rerankq, HTTP", "rerankq's engine"),
-    ("rerankq, HTTP", "seed loop"),
-)
+RATIOS = (("rerankq, HTTP", "rerankq's engine"),)
 
 
 def main() -> None:
@@ -50,13 +44,13 @@ def main() -> None:
 def measure(shape: Shape, *, rounds: int, jobs: int, singles: int) -> None:
     """Print pairs/s and ratios of `jobs` jobs, and the times of `singles` single ones."""
     model = shapes.directory(shape)
-    seed, ours, system = (make(model, "float32") for make in (seed_loop, engine, System))
+    ours, system = (make(model, "float32") for make in (engine, System))
     print(f"the queue's cost, {shape.name}, float32")
     try:
-        _throughput(_jobs(jobs), [seed, ours, system], rounds)
+        _throughput(_jobs(jobs), [ours, system], rounds)
         _latency(system, _jobs(singles))
     finally:
-        for contender in (seed, ours, system):
+        for contender in (ours, system):
             contender.close()
 
 
