@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -18,7 +19,7 @@ SAMPLE = Pair((1,) * 60, (2, 3, 4))
 def found(monkeypatch: pytest.MonkeyPatch, rates: Sequence[int], fits: int = 10**6) -> int:
     """The chosen size on a device that does so many tokens/s in batches of each size."""
     clock = [0.0]
-    monkeypatch.setattr(budget.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
 
     def score(pairs: Sequence[Pair]) -> None:
         tokens = cost(pairs, Layout.PACKED)
@@ -31,24 +32,26 @@ def found(monkeypatch: pytest.MonkeyPatch, rates: Sequence[int], fits: int = 10*
 
 
 def test_the_smallest_that_is_about_as_fast_as_any(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert found(monkeypatch, [5_000, 6_000, 7_000, 7_100]) == 2_048
-    assert found(monkeypatch, [5_000, 5_100, 6_000, 7_000]) == 512
+    assert found(monkeypatch, [9_000, 9_000, 50_000, 60_000, 61_000]) == 2_048
+    assert found(monkeypatch, [9_000, 9_000, 50_000, 51_000, 40_000]) == 1_024
+    assert found(monkeypatch, [9_000, 9_000, 50_000, 40_000, 60_000]) == 4_096
 
 
-def test_no_batch_takes_much_longer_than_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert found(monkeypatch, [100, 200, 300, 400]) == 512
+def test_no_batch_takes_much_longer_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found(monkeypatch, [200, 250, 300, 300, 300]) == 256
+    assert found(monkeypatch, [600, 600, 700, 700, 700]) == 512
 
 
 def test_what_does_not_fit_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    rates = [5_000, 6_000, 7_000, 8_000]
-    assert found(monkeypatch, rates, fits=1_500) == 1_024
-    assert found(monkeypatch, rates, fits=100) == 512
+    rates = [50_000, 60_000, 70_000, 90_000, 99_000]
+    assert found(monkeypatch, rates, fits=3_000) == 2_048
+    assert found(monkeypatch, rates, fits=100) == 256
 
 
 def test_a_trial_batch_costs_what_it_is_called_after() -> None:
     for layout in Layout:
         for size in budget.CPU_SIZES[1:]:
-            assert size * 0.8 < cost(budget.batch(SAMPLE, size, layout), layout) <= size
+            assert size * 0.5 < cost(budget.batch(SAMPLE, size, layout), layout) <= size
 
 
 def test_a_refused_batch_halves_the_budget_and_full_ones_let_it_grow_back() -> None:

@@ -65,7 +65,10 @@ def attend(
     # Behind a window the scored token sees a part of its keys, which a lone query cannot tell.
     alone = only_scored and sliding_window is None
     spans = packed.packing.scored if alone else packed.packing.spans
-    out = query.new_zeros(query.shape[2], query.shape[1], query.shape[3]).transpose(0, 1)
+    # Contiguous for the products that follow: token by token.
+    out = query.new_empty(query.shape[2], query.shape[1], query.shape[3]).transpose(0, 1)
+    if alone:
+        out.zero_()
     for span in spans:
         keys, values = _seen(key[0], span), _seen(value[0], span)
         queries = query[0, :, slice(*span.queries)]

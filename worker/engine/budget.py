@@ -5,22 +5,26 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import cycle
 
 import torch
 
 from worker.engine.interface import Layout, OutOfMemory, Pair
+from worker.engine.trial import least_times
 from worker.planner import cost
 
 log = logging.getLogger(__name__)
 
 Score = Callable[[Sequence[Pair]], object]
 
-CPU_SIZES = (512, 1_024, 2_048, 4_096)
+CPU_SIZES = (256, 512, 1_024, 2_048, 4_096)
+SMALL = 1_024  # below it matrix products are slower: only where a batch takes too long otherwise
 CUDA_SIZES = (2_048, 4_096, 8_192, 16_384, 32_768, 65_536)
-ROUNDS = 3
-GAIN = 1.04  # what doubling the batch must win, since a smaller one answers sooner
+ROUNDS = 2
+GAIN = 1.08  # what doubling the batch must win, since a smaller one answers sooner
 LONGEST_S = 1.0  # of a batch: others wait behind it
-OWN_TOKENS = 128  # of each trial pair
+OWN_TOKENS = (320, 40, 160, 24, 96)  # of the trial pairs, in turn
 MEMORY_SHARE = 0.8  # of what is free; the rest is for batches of another shape
 
 
@@ -31,26 +35,40 @@ def measure(score: Score, sample: Pair, layout: Layout, device: torch.device) ->
         score: scores pairs on the device, as it will be done.
         sample: its tokens are what the trial batches consist of.
     """
+    fitting = _that_fit(score, sample, layout, device)
+    if not fitting:
+        return CPU_SIZES[0]
+    batches = {n: pairs for n, pairs in fitting.items() if n >= min(SMALL, max(fitting))}
+    seconds = least_times([partial(score, pairs) for pairs in batches.values()], ROUNDS)
+    rates = {
+        size: cost(pairs, layout) / taken
+        for (size, pairs), taken in zip(batches.items(), seconds, strict=True)
+    }
+    log.debug("budgets tried", extra={"tokens_per_s": {n: round(r) for n, r in rates.items()}})
+    return next(size for size, rate in rates.items() if GAIN * rate >= max(rates.values()))
+
+
+def _that_fit(
+    score: Score, sample: Pair, layout: Layout, device: torch.device
+) -> dict[int, list[Pair]]:
+    """Batches by their size, up to what memory holds and what takes no longer than it may."""
     memory = Memory(device) if device.type == "cuda" else None
-    chosen, best = 0, 0.0
+    batches: dict[int, list[Pair]] = {}
     for size in CUDA_SIZES if memory else CPU_SIZES:
-        pairs = batch(sample, size, layout)
         if memory is not None and not memory.holds(size):
             break
+        pairs = batch(sample, size, layout)
+        started = time.perf_counter()
         try:
-            seconds = min(_seconds(score, pairs) for _ in range(ROUNDS))
+            score(pairs)
         except OutOfMemory:
             break
-        rate = cost(pairs, layout) / seconds
-        log.debug("budget tried", extra={"tokens": size, "tokens_per_s": round(rate)})
-        if rate < GAIN * best:
+        if batches and time.perf_counter() - started > LONGEST_S:
             break
-        chosen, best = size, rate
-        if seconds > LONGEST_S:
-            break
+        batches[size] = pairs
         if memory is not None:
             memory.saw(size)
-    return chosen or CPU_SIZES[0]
+    return batches
 
 
 class Memory:
@@ -77,13 +95,11 @@ class Memory:
 
 
 def batch(sample: Pair, tokens: int, layout: Layout) -> list[Pair]:
-    """Pairs of one query that cost about so many tokens."""
-    pair = Pair(sample.shared, (sample.own * OWN_TOKENS)[-OWN_TOKENS:])
-    each = OWN_TOKENS if layout is Layout.PACKED else pair.length
-    return [pair] * max(1, (tokens - len(sample.shared)) // each)
-
-
-def _seconds(score: Score, pairs: Sequence[Pair]) -> float:
-    started = time.perf_counter()
-    score(pairs)
-    return time.perf_counter() - started
+    """Pairs of one query and of several lengths that cost at most so many tokens, at least one."""
+    pairs: list[Pair] = []
+    for own in cycle(OWN_TOKENS):
+        longer = [*pairs, Pair(sample.shared, (sample.own * own)[-own:])]
+        if pairs and cost(longer, layout) > tokens:
+            return pairs
+        pairs = longer
+    raise AssertionError("unreachable")

@@ -7,13 +7,11 @@ from collections.abc import Callable, Sequence
 
 
 def least_times(runs: Sequence[Callable[[], object]], rounds: int) -> list[float]:
-    """Least seconds of each, taken in turn after one run each that is not counted.
+    """Least seconds of each, taken in turn.
 
-    The least, because whatever else the machine does can only make a run longer.
+    The least, because whatever else happens, a first call included, can only make a run longer.
     """
     seconds: list[list[float]] = [[] for _ in runs]
-    for run in runs:
-        run()
     for _ in range(rounds):
         for run, mine in zip(runs, seconds, strict=True):
             started = time.perf_counter()
