@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 
@@ -13,7 +14,7 @@ from worker.engine import budget
 from worker.engine.interface import Layout, OutOfMemory, Pair
 from worker.planner import cost
 
-SAMPLE = Pair((1,) * 60, (2, 3, 4))
+SAMPLE = Pair((1,), (2, 3, 4))
 
 
 def found(monkeypatch: pytest.MonkeyPatch, rates: Sequence[int], fits: int = 10**6) -> int:
@@ -74,3 +75,8 @@ def test_the_budget_keeps_a_least() -> None:
     tiny = TokenBudget(100)
     tiny.refuse(3)
     assert tiny.tokens == 100
+
+
+def test_a_long_prefix_wants_a_larger_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "SAMPLE", Pair((1,) * 300, (2, 3, 4)))
+    assert found(monkeypatch, [50_000] * 5) > 1_024

@@ -40,8 +40,9 @@ def measure(score: Score, sample: Pair, layout: Layout, device: torch.device) ->
         return CPU_SIZES[0]
     batches = {n: pairs for n, pairs in fitting.items() if n >= min(SMALL, max(fitting))}
     seconds = least_times([partial(score, pairs) for pairs in batches.values()], ROUNDS)
+    # Of what is a pair's own: a small batch computes its prefix for few.
     rates = {
-        size: cost(pairs, layout) / taken
+        size: sum(len(pair.own) for pair in pairs) / taken
         for (size, pairs), taken in zip(batches.items(), seconds, strict=True)
     }
     log.debug("budgets tried", extra={"tokens_per_s": {n: round(r) for n, r in rates.items()}})
