@@ -14,7 +14,7 @@ from worker.engine import budget
 from worker.engine.interface import Layout, OutOfMemory, Pair
 from worker.planner import cost
 
-SAMPLE = Pair((1,), (2, 3, 4))
+SAMPLE = Pair((1,), (2,) * 400)
 
 
 def found(monkeypatch: pytest.MonkeyPatch, rates: Sequence[int], fits: int = 10**6) -> int:
@@ -78,5 +78,5 @@ def test_the_budget_keeps_a_least() -> None:
 
 
 def test_a_long_prefix_wants_a_larger_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules[__name__], "SAMPLE", Pair((1,) * 300, (2, 3, 4)))
+    monkeypatch.setattr(sys.modules[__name__], "SAMPLE", Pair((1,) * 300, (2,) * 400))
     assert found(monkeypatch, [50_000] * 5) > 1_024

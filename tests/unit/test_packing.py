@@ -106,3 +106,8 @@ def test_a_length_goes_to_the_kernel_that_won_there() -> None:
     assert [kernels(n) for n in (1, 64, 65, 192, 193, 512, 513)] == [
         *(products, products, fused, fused, products, products, fused)
     ]
+
+
+def test_an_empty_document_is_scored_by_its_prefix_wherever_it_stands() -> None:
+    row = pack_causal([Pair(A, (10, 11)), Pair(A, ())])
+    assert row.packing.rows.tolist() == [4, 2]

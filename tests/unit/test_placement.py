@@ -16,6 +16,7 @@ from rerankq.errors import SettingsError
 from rerankq.settings import Settings
 from tests.models import make_bert, make_qwen3
 from worker.engine import compiling, fp8, placement
+from worker.engine.hosted import host
 from worker.engine.loading import load
 from worker.engine.placement import head_rows, input_device, unquantized, whole
 from worker.engine.spec import UnsupportedModel
@@ -267,3 +268,14 @@ def test_a_model_whose_files_lack_its_head_is_refused(tmp_path: Path) -> None:
     save_file(kept, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(UnsupportedModel, match=r"lack 2 weights: classifier\.bias"):
         load(Settings(model=str(folder), device="cpu"))
+
+
+def test_a_model_with_its_embeddings_on_disk_starts_and_scores_the_same(folder: Path) -> None:
+    spread = {"model": "cpu", "model.embed_tokens": "disk", "lm_head": "disk"}
+    engines = [
+        host(Settings(model=str(folder), token_budget=2048, **options))
+        for options in ({"device": "cpu"}, {"device_map": spread})
+    ]
+    assert "several devices" in engines[1].profile.engine
+    one, other = (e.prepare(e.encode("q", None, ["some words", ""]))() for e in engines)
+    assert other == pytest.approx(one, abs=1e-4)

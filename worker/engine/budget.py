@@ -33,7 +33,7 @@ def measure(score: Score, sample: Pair, layout: Layout, device: torch.device) ->
 
     Args:
         score: scores pairs on the device, as it will be done.
-        sample: its tokens are what the trial batches consist of.
+        sample: a long pair; its tokens are what the trial batches consist of.
     """
     fitting = _that_fit(score, sample, layout, device)
     if not fitting:
@@ -96,10 +96,14 @@ class Memory:
 
 
 def batch(sample: Pair, tokens: int, layout: Layout) -> list[Pair]:
-    """Pairs of one query and of several lengths that cost at most so many tokens, at least one."""
+    """Pairs of one query and of several lengths that cost at most so many tokens, at least one.
+
+    Args:
+        sample: none is longer, so that all are within what the model takes.
+    """
     pairs: list[Pair] = []
     for own in cycle(OWN_TOKENS):
-        longer = [*pairs, Pair(sample.shared, (sample.own * own)[-own:])]
+        longer = [*pairs, Pair(sample.shared, sample.own[-own:])]
         if pairs and cost(longer, layout) > tokens:
             return pairs
         pairs = longer

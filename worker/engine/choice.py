@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,23 +33,26 @@ WORTH_SAYING = 1.2  # times as fast
 
 
 @torch.no_grad()
-def choose(model: Any, parts: Parts, samples: Sequence[Pair], wanted: str) -> Choice:
+def choose(
+    model: Any, device: torch.device, parts: Parts, samples: Sequence[Pair], wanted: str
+) -> Choice:
     """The fastest pass for this model, in steps, each checked on the sample pairs.
 
     Args:
+        device: where batches are given to the model.
         wanted: `auto`, `packed` (or refuse to start) or `padded`.
 
     Raises:
         SettingsError: `packed` is wanted and cannot be.
     """
-    choice = Choice(model, padded_pass(model, parts), samples)
+    choice = Choice(model, device, padded_pass(model, parts), samples)
     if wanted == "padded":
         choice.reasons.append("padded: as set")
     elif choice.pack(partial(packed_pass, model, parts)):
         choice.trim()
     elif wanted == "packed":
         raise SettingsError(f"RERANKQ_ATTENTION='packed': {'; '.join(choice.reasons)}")
-    if model.device.type == "cpu" and placement.unquantized(model):
+    if device.type == "cpu" and placement.unquantized(model):
         choice.swap()
         if model.dtype == torch.float32 and (gain := bfloat16_gain()) > WORTH_SAYING:
             choice.reasons.append(f"bfloat16 would multiply {gain:.1f} times as fast")
@@ -65,10 +71,13 @@ class Choice:
         reasons: in a few words, what it is and why it is not more.
     """
 
-    def __init__(self, model: Any, padded: Forward, samples: Sequence[Pair]) -> None:
+    def __init__(
+        self, model: Any, device: torch.device, padded: Forward, samples: Sequence[Pair]
+    ) -> None:
         self._model = model
+        self._device = device
         self._samples = samples
-        self._expected = scores(padded, samples, model.device)
+        self._expected = scores(padded, samples, device)
         self._allowed = AGREE[str(model.dtype).removeprefix("torch.")]
         if not placement.unquantized(model):
             # Inputs are rounded by what lies beside them, too.
@@ -114,7 +123,14 @@ class Choice:
         self.reasons.append("last layer trimmed")
 
     def swap(self) -> None:
-        """Replace linears and what is around them by what is faster. Only on the CPU."""
+        """Replace linears and what is around them by what is faster. Only on the CPU.
+
+        For a moment both are there, so not where memory would run out.
+        """
+        weights = sum(p.numel() * p.element_size() for p in self._model.parameters())
+        if weights > available_memory():
+            self.reasons.append("plain linears: no memory to hold them twice")
+            return
         swapped = swap.swap(self._model.base_model, self._model.dtype)
         if difference := self._difference(self.forward):
             for part in swapped:
@@ -128,13 +144,21 @@ class Choice:
     def _difference(self, forward: Forward) -> str:
         """What is wrong with the samples' scores, in words; empty if nothing is."""
         try:
-            found = scores(forward, self._samples, self._model.device)
+            found = scores(forward, self._samples, self._device)
         except Exception as error:  # whatever a kernel or a foreign model's code raises
             log.debug("self-test", exc_info=error)
             return f"it fails: {' '.join(str(error).split())[:200]}"
         off = ((found - self._expected).abs() / self._expected.abs().clamp(min=1)).max().item()
         # Written so that a score that is no number disagrees.
         return "" if off <= self._allowed else f"its scores are off by {off:.1e}"
+
+
+def available_memory() -> int:
+    """Bytes this machine has left, as Linux estimates it; elsewhere as much as one likes."""
+    path = Path("/proc/meminfo")
+    text = path.read_text() if path.exists() else ""
+    found = re.search(r"^MemAvailable:\s+(\d+) kB", text, re.MULTILINE)
+    return int(found[1]) * 1024 if found else sys.maxsize
 
 
 def padded_pass(model: Any, parts: Parts) -> Forward:
@@ -180,6 +204,8 @@ def _refusal(model: Any) -> str:
     device = model.device.type
     if not placement.whole(model):
         return "padded: the model lies on several devices"
+    if not placement.of_transformers(model):
+        return "padded: the model brings code of its own"
     if not can_pack(model.config):
         return f"padded: {model.config.model_type} is not known to be safe to pack"
     if device == "cuda" and model.dtype not in {torch.float16, torch.bfloat16}:

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from worker.engine.choice import AGREE
-from worker.engine.interface import Engine
+from worker.engine.interface import Engine, Unscorable
 
 NAME = "golden.json"
 
@@ -30,7 +30,10 @@ def check(model: str, engine: Engine) -> None:
         return
     allowed = AGREE[engine.profile.dtype]
     for case in json.loads(path.read_text()):
-        pairs = engine.encode(case["query"], None, [case["document"]])
+        try:
+            pairs = engine.encode(case["query"], None, [case["document"]])
+        except Unscorable:  # longer than an operator lets queries be
+            continue
         (found,) = engine.prepare(pairs)()
         expected = case["log_odds"]
         if not abs(found - expected) <= allowed * max(1.0, abs(expected)):

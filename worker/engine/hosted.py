@@ -10,7 +10,7 @@ from functools import partial
 import torch
 
 from rerankq.settings import Settings
-from worker.engine import budget, golden, lanes
+from worker.engine import budget, golden, lanes, placement
 from worker.engine.batch import Batch
 from worker.engine.choice import choose
 from worker.engine.interface import EngineBroken, Launch, OutOfMemory, Pair, Profile
@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 
 TRIAL_TOKENS, TRIALS = 1_024, 5
+# How allocators say it that have no error of their own: the CPU's, cuBLAS's.
+NO_MEMORY = ("can't allocate memory", "ALLOC_FAILED")
 GAIN = 1.1  # what the later of two ways must win
 
 
@@ -39,9 +41,12 @@ class HostedEngine:
         cores = torch.get_num_threads()
         torch.set_num_threads(1)  # for the trials: where cores wait for each other, noise decides
         samples = self._samples()
-        chosen = choose(loaded.model, parts, samples, settings.attention)
+        chosen = choose(loaded.model, loaded.device, parts, samples, settings.attention)
         self._forward = chosen.forward
-        self._lanes = self._fastest(lanes.possible(loaded.device, cores), samples[0])
+        ways = lanes.possible(
+            loaded.device, cores, own_code=not placement.of_transformers(loaded.model)
+        )
+        self._lanes = self._fastest(ways, samples[0])
         self.profile = Profile(
             model=settings.model,
             revision=loaded.revision,
@@ -77,7 +82,9 @@ class HostedEngine:
         return self._template.encode(query, instruction, documents, self._limits)
 
     def prepare(self, pairs: Sequence[Pair]) -> Launch:
-        parts = spread(pairs, self._lanes.count, self._forward.layout)
+        # A few long pairs side by side would leave most cores idle.
+        lanes_used = self._lanes.count if 2 * len(pairs) >= self._lanes.count else 1
+        parts = spread(pairs, lanes_used, self._forward.layout)
         batches = [self._forward.collate([pairs[i] for i in part]) for part in parts]
         # On a GPU an id out of range would end the process, not the batch.
         if max(int(b.tensors["input_ids"].max()) for b in batches) >= self._vocabulary:
@@ -106,6 +113,10 @@ class HostedEngine:
         except torch.AcceleratorError as error:
             # An assert or an illegal access on the device poisons its whole context.
             raise EngineBroken(str(error)) from None
+        except RuntimeError as error:
+            if not any(words in str(error) for words in NO_MEMORY):
+                raise
+            reason = str(error)
         # Out here, where no traceback holds the batch's tensors any more.
         torch.cuda.empty_cache()
         raise OutOfMemory(reason)
@@ -122,11 +133,15 @@ class HostedEngine:
         }
 
     def _samples(self) -> list[Pair]:
-        """Pairs of several lengths, some of which share a prefix; the longest is cut if need be."""
-        documents = ["", "a short one", "some words more, " * 12, "and many, many words " * 80]
-        return self.encode("what is sampled?", None, documents) + self.encode(
-            "another query", None, documents[1:3]
-        )
+        """Pairs of several lengths, some of which share a prefix; the longest, the first, is cut
+        if need be."""
+        documents = ["and many, many words " * 80, "a short one", "some words more, " * 12, ""]
+        limits = Limits(self._limits.pair, query=0)  # an operator's limit is for callers
+        return [
+            pair
+            for query, of_query in (("what is sampled?", documents), ("another", documents[1:3]))
+            for pair in self._template.encode(query, None, of_query, limits)
+        ]
 
 
 def host(settings: Settings) -> HostedEngine:

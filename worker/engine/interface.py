@@ -133,7 +133,10 @@ class Engine(Protocol):
         ...
 
     def prepare(self, pairs: Sequence[Pair]) -> Launch:
-        """Lay a batch out for the device. Called one batch ahead, never on the device's thread."""
+        """Lay a batch out for the device.
+
+        Called one batch ahead and not on the device's thread, unless the batch has changed since.
+        """
         ...
 
     def memory(self) -> dict[str, int]:

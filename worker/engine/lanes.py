@@ -41,8 +41,12 @@ class Lanes:
         return [future.result() for future in running]
 
 
-def possible(device: torch.device, cores: int) -> list[Lanes]:
-    """The ways to use so many cores of this device's machine."""
-    if device.type != "cpu" or cores == 1:
+def possible(device: torch.device, cores: int, *, own_code: bool) -> list[Lanes]:
+    """The ways to use so many cores of this device's machine.
+
+    Args:
+        own_code: the model brings code of its own, which may not bear several threads.
+    """
+    if device.type != "cpu" or cores == 1 or own_code:
         return [Lanes(1, cores)]
     return [Lanes(1, cores), Lanes(cores, cores)]

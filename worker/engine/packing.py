@@ -104,7 +104,8 @@ def pack_causal(pairs: Sequence[Pair]) -> Row:
         for index in members:
             own = laid.add(pairs[index].own, prefix[1] - prefix[0])
             laid.spans.append(Span(own, own, prefix))
-            scored[index] = Span((own[1] - 1, own[1]), own, prefix)
+            last = (own if own[1] > own[0] else prefix)[1]  # a template may end with the document
+            scored[index] = Span((last - 1, last), own, prefix)
     return laid.row([scored[index] for index in range(len(pairs))], [])
 
 

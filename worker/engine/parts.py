@@ -142,5 +142,9 @@ def _max_length(loaded: Loaded, wanted: int) -> int:
     positions = getattr(loaded.config, "max_position_embeddings", None) or wanted
     if loaded.config.model_type in _SHIFTED_POSITIONS:
         positions -= loaded.config.pad_token_id + 1
+    rope = getattr(loaded.config, "rope_parameters", None) or {}
+    if rope.get("rope_type") == "longrope":
+        # Beyond these its frequencies depend on the longest sequence of a whole batch.
+        positions = rope.get("original_max_position_embeddings") or positions
     own = (loaded.tokenizer.model_max_length, loaded.saved.max_length)
     return int(min(wanted, positions, *(limit for limit in own if limit)))

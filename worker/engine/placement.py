@@ -127,6 +127,11 @@ def whole(model: Any) -> bool:
     )
 
 
+def of_transformers(model: Any) -> bool:
+    """Its code is transformers' own, and not what came with the model."""
+    return type(model).__module__.startswith("transformers.")
+
+
 def unquantized(model: Any) -> bool:
     """Whole, and its linear layers hold what the file held, unquantized."""
     quantized = getattr(model, "is_quantized", False) or any(
