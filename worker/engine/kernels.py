@@ -111,7 +111,7 @@ class Kernels:
 
     def __str__(self) -> str:
         names = ", ".join(f"{kernel.__name__} to {limit}" for limit, kernel in self.upto)
-        return f"attention {names} keys, then fused"
+        return f"attention {names} keys, then fused" if names else "attention fused"
 
 
 def fastest(heads: int, groups: int, width: int, dtype: torch.dtype, *, causal: bool) -> Kernels:
@@ -129,4 +129,5 @@ def fastest(heads: int, groups: int, width: int, dtype: torch.dtype, *, causal: 
         if upto and upto[-1][1] is kernel:
             upto.pop()
         upto.append((size, kernel))
-    return Kernels(tuple(upto))
+    # Whatever is longer is `fused`, so a last one that is needs no limit.
+    return Kernels(tuple(upto if upto[-1][1] is not fused else upto[:-1]))
