@@ -11,7 +11,7 @@ from itertools import cycle
 import torch
 
 from worker.engine.interface import Layout, OutOfMemory, Pair
-from worker.engine.trial import least_times
+from worker.engine.trial import least_times, preferred
 from worker.planner import cost
 
 log = logging.getLogger(__name__)
@@ -40,13 +40,14 @@ def measure(score: Score, sample: Pair, layout: Layout, device: torch.device) ->
         return CPU_SIZES[0]
     batches = {n: pairs for n, pairs in fitting.items() if n >= min(SMALL, max(fitting))}
     seconds = least_times([partial(score, pairs) for pairs in batches.values()], ROUNDS)
-    # Of what is a pair's own: a small batch computes its prefix for few.
-    rates = {
-        size: sum(len(pair.own) for pair in pairs) / taken
-        for (size, pairs), taken in zip(batches.items(), seconds, strict=True)
-    }
-    log.debug("budgets tried", extra={"tokens_per_s": {n: round(r) for n, r in rates.items()}})
-    return next(size for size, rate in rates.items() if GAIN * rate >= max(rates.values()))
+    # For each of the pairs' own tokens: a small batch computes its prefix for few.
+    costs = [
+        taken / sum(len(pair.own) for pair in pairs)
+        for pairs, taken in zip(batches.values(), seconds, strict=True)
+    ]
+    sizes = list(batches)
+    log.debug("budgets tried", extra={"s_per_token": dict(zip(sizes, costs, strict=True))})
+    return sizes[preferred(costs, GAIN)]
 
 
 def _that_fit(

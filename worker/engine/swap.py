@@ -18,7 +18,7 @@ from worker.engine.linears import (
     PackedIntermediate,
     PackedLinear,
 )
-from worker.engine.trial import least_times
+from worker.engine.trial import least_times, preferred
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +105,4 @@ def _fastest(part: nn.Module, builds: Sequence[Build], dtype: torch.dtype) -> Bu
             tried.append((build, other))
     tried.append((None, part))
     times = least_times([partial(module, states) for _, module in tried], ROUNDS)
-    good = [
-        build for (build, _), taken in zip(tried, times, strict=True) if taken < NOISE * min(times)
-    ]
-    return good[0]
+    return tried[preferred(times, NOISE)][0]

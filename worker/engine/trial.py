@@ -18,3 +18,8 @@ def least_times(runs: Sequence[Callable[[], object]], rounds: int) -> list[float
             run()
             mine.append(time.perf_counter() - started)
     return [min(mine) for mine in seconds]
+
+
+def preferred(costs: Sequence[float], noise: float) -> int:
+    """Index of the first that none beats by more than noise: so many times as dear is as good."""
+    return next(index for index, cost in enumerate(costs) if cost < noise * min(costs))
