@@ -19,6 +19,7 @@ from worker.engine.heads import logit_of
 from worker.engine.interface import Layout, Pair
 from worker.engine.kernels import Kernels
 from worker.engine.packing import Row, pack_causal, pack_whole, varlen_of
+from worker.engine.parts import first_position
 
 # Their attention goes through transformers' interface, and has nothing in it that `attend` does not
 # know. Others are padded.
@@ -86,12 +87,6 @@ def can_pack(config: Any) -> bool:
         return False
     absolute = getattr(config, "position_embedding_type", "absolute") == "absolute"
     return absolute and getattr(config, "classifier_pooling", "cls") == "cls"
-
-
-def first_position(config: Any) -> int:
-    """What the model calls a sequence's first position: RoBERTa counts from behind its padding."""
-    behind_padding = config.model_type in {"roberta", "xlm-roberta", "camembert"}
-    return int(config.pad_token_id) + 1 if behind_padding else 0
 
 
 def _batch(row: Row, on_gpu: bool) -> Batch:

@@ -137,11 +137,15 @@ def _score_space(head: Head | None, tokenizer: Tokenizer) -> str:
     return f"log-odds of {positive} over {negative}"
 
 
+def first_position(config: Any) -> int:
+    """What the model calls a sequence's first position: RoBERTa counts from behind its padding."""
+    return int(config.pad_token_id) + 1 if config.model_type in _SHIFTED_POSITIONS else 0
+
+
 def _max_length(loaded: Loaded, wanted: int) -> int:
     """The least of what is wanted, what the tokenizer was saved with and what has a position."""
     positions = getattr(loaded.config, "max_position_embeddings", None) or wanted
-    if loaded.config.model_type in _SHIFTED_POSITIONS:
-        positions -= loaded.config.pad_token_id + 1
+    positions -= first_position(loaded.config)
     rope = getattr(loaded.config, "rope_parameters", None) or {}
     if rope.get("rope_type") == "longrope":
         # Beyond these its frequencies depend on the longest sequence of a whole batch.
