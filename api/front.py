@@ -11,14 +11,12 @@ from dataclasses import asdict
 from fastapi import Request
 
 from api.auth import Keys
-from api.doorbell import Doorbell
 from api.fleet import Fleet
 from api.joining import Joined
 from api.submission import Submission
 from api.waiting import Waiter
 from api.webhooks import Webhooks
 from rerankq import tls
-from rerankq.celery_app import make_app
 from rerankq.ledger import calls
 from rerankq.ledger.async_store import AsyncLedger
 from rerankq.ledger.connection import connect_async
@@ -38,20 +36,17 @@ class Front:
         self.keys = Keys(settings.api_keys, settings.api_keys_file)
         self._stopping = False
         self._redis = connect_async(settings.redis_url)
-        self._celery = make_app(settings, name="rerankq-api")
         self.ledger = AsyncLedger(self._redis)
         self.fleet = Fleet(self.ledger)
         self.waiter = Waiter(self.ledger)
         self.joined = Joined(self.ledger, self.waiter)
-        self.doorbell = Doorbell(self._celery, settings.redis_url)
         self.webhooks = Webhooks(settings, self.ledger)
         self.submission = Submission(
-            settings, self.ledger, self.fleet, self.doorbell, webhooks=self.webhooks.enabled
+            settings, self.ledger, self.fleet, webhooks=self.webhooks.enabled
         )
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        self.doorbell.start()
         duties = [self.waiter.run(), self._keep_house()]
         if self.webhooks.enabled:  # what is due is left to the processes that can sign it
             duties.append(self.webhooks.run())
@@ -64,7 +59,6 @@ class Front:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks, timeout=STOP_S)
-            await asyncio.to_thread(self.doorbell.stop)
             await self._redis.aclose()
 
     async def _keep_house(self) -> None:

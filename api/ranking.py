@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 from rerankq.ledger.async_store import AsyncLedger
+from rerankq.ledger.codec import Echo
 from rerankq.ledger.records import JobRecord
 from rerankq.schema import DocumentOut, Result
 from rerankq.scores import best_first, shown
@@ -22,10 +24,11 @@ async def ranking(ledger: AsyncLedger, job: JobRecord) -> list[Result]:
     """
     log_odds: dict[int, float] = {}
     truncated: set[int] = set()
-    async for output in ledger.outputs(job.id):
+    outputs, echoes = await ledger.scored(job)
+    for output in outputs:
         log_odds.update(enumerate(output.log_odds, output.first))
         truncated.update(output.first + i for i in output.truncated)
-    ids, texts = await _echoed(ledger, job.id)
+    ids, texts = _echoed(echoes)
     if job.status is JobStatus.SUCCEEDED and len(log_odds) < job.total:
         raise Forgotten(job.id)
     args = (job, log_odds, truncated, ids, texts)
@@ -62,11 +65,11 @@ def _result(
     )
 
 
-async def _echoed(ledger: AsyncLedger, job_id: str) -> tuple[dict[int, str], dict[int, str]]:
+def _echoed(echoes: Iterable[Echo]) -> tuple[dict[int, str], dict[int, str]]:
     """The caller's ids and texts by index, as far as they go back."""
     ids: dict[int, str] = {}
     texts: dict[int, str] = {}
-    async for echo in ledger.echoes(job_id):
+    for echo in echoes:
         ids.update((i, name) for i, name in enumerate(echo.ids, echo.first) if name is not None)
         texts.update(enumerate(echo.texts or (), echo.first))
     return ids, texts

@@ -1,4 +1,4 @@
-"""From a valid request to a durable job: cut, stage, commit, ring."""
+"""From a valid request to a durable job: cut, stage, commit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from api.addresses import is_private_literal
-from api.doorbell import Doorbell
 from api.fleet import Fleet, slowest_rate, total_rate
 from api.problems import Refusal
 from rerankq import logs
@@ -53,14 +52,12 @@ class Submission:
         settings: Settings,
         ledger: AsyncLedger,
         fleet: Fleet,
-        doorbell: Doorbell,
         *,
         webhooks: bool,
     ) -> None:
         self._settings = settings
         self._ledger = ledger
         self._fleet = fleet
-        self._doorbell = doorbell
         self._webhooks = webhooks
         self.redis_memory = 0.0  # share of its limit, kept up to date by the front
 
@@ -113,10 +110,7 @@ class Submission:
                 join_ms=int(JOIN_S * 1000) if join else 0,
             ),
         )
-        if committed.outcome == "created":
-            # Without a worker nobody would take the bells away; one that starts looks by itself.
-            self._doorbell.ring(min(job_shards.count, len(workers)))
-        elif committed.outcome != "existing":
+        if committed.outcome not in ("created", "existing"):
             await self._refuse(committed, request.lane, workers)
         return Submitted(committed.job_id, committed.outcome == "created", watcher=job_id)
 
@@ -139,8 +133,6 @@ class Submission:
         if retried.outcome == "gone":
             detail = f"job {job_id} cannot be retried: {NOT_KEPT}"
             raise Refusal(409, "not_kept", detail, field="job_id")
-        if retried.outcome == "created":
-            self._doorbell.ring(len(await self._fleet.ready()))
         return retried.about
 
     def _check_memory(self) -> None:

@@ -9,7 +9,7 @@ The same weights, texts and number of threads for all. The contenders:
   CrossEncoder      sentence-transformers', in its own environment, at its fastest batch size
   infinity, HTTP    its server, in its own environment, at its fastest batch size (classifiers only)
   rerankq's engine  in-process, planned into batches as a worker does
-  rerankq, HTTP     the whole: HTTP, Redis, Celery's bell, one worker
+  rerankq, HTTP     the whole: HTTP, Redis, one worker
   limit             the operations the pairs need (unpadded, a shared prefix once) at the best rate
                     of the CPU's matrix products for the model's layers, measured in every round
 Then the queue's own cost (`benchmarks.pipeline`). What was measured goes to .bench/results.json and

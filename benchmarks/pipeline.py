@@ -5,7 +5,7 @@
 
 Two ways to score the same jobs of 20 to 100 documents, in turn, round after round:
   rerankq's engine  ours in-process: all jobs' pairs, planned into batches
-  rerankq, HTTP     ours end to end: HTTP, Redis, Celery's bell, one worker, 16 clients
+  rerankq, HTTP     ours end to end: HTTP, Redis, one worker, 16 clients
 and then single 10-document jobs on the idle system, less what the worker worked on each.
 """
 

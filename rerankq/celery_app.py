@@ -8,13 +8,7 @@ from kombu import Exchange, Queue
 
 from rerankq import tls
 from rerankq.errors import SettingsError
-from rerankq.ledger.keys import (
-    QUEUE_BELL,
-    QUEUE_BULK,
-    QUEUE_INTERACTIVE,
-    TASK_BELL,
-    TASK_RERANK,
-)
+from rerankq.ledger.keys import QUEUE_BULK, QUEUE_INTERACTIVE, TASK_RERANK
 from rerankq.settings import Settings
 
 LEAST_KOMBU = (5, 7)
@@ -37,9 +31,9 @@ def make_app(settings: Settings, *, name: str = "rerankq") -> Celery:
         result_serializer="json",
         task_queues=[
             Queue(queue, Exchange(queue), routing_key=queue)
-            for queue in (QUEUE_BELL, QUEUE_INTERACTIVE, QUEUE_BULK)
+            for queue in (QUEUE_INTERACTIVE, QUEUE_BULK)
         ],
-        task_routes={TASK_BELL: {"queue": QUEUE_BELL}, TASK_RERANK: {"queue": QUEUE_BULK}},
+        task_routes={TASK_RERANK: {"queue": QUEUE_BULK}},
         task_default_queue=QUEUE_BULK,
         result_expires=settings.result_ttl,
         broker_transport_options={

@@ -14,7 +14,7 @@ from celery import Celery, signals
 from rerankq import startup
 from rerankq.celery_app import make_app
 from rerankq.errors import SettingsError
-from rerankq.ledger.keys import QUEUE_BELL, QUEUE_BULK, QUEUE_INTERACTIVE
+from rerankq.ledger.keys import QUEUE_BULK, QUEUE_INTERACTIVE
 from rerankq.settings import Settings
 from worker import tasks
 from worker.engine.golden import SelfTestFailed
@@ -87,7 +87,7 @@ def _consume(app: Celery, worker: Worker, concurrency: int) -> int:
         hostname=f"{worker.id}@{socket.gethostname()}",
         pool_cls="threads",
         concurrency=concurrency,
-        queues=[QUEUE_BELL, QUEUE_INTERACTIVE, QUEUE_BULK],
+        queues=[QUEUE_INTERACTIVE, QUEUE_BULK],
         without_gossip=True,
         without_mingle=True,
         quiet=True,

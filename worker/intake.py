@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from rerankq import tls
 from rerankq.errors import DecodeError
 from rerankq.ledger import calls
-from rerankq.ledger.calls import Holder, Taken
+from rerankq.ledger.calls import Holder, Take, Taken
 from rerankq.ledger.codec import JobContext, ShardInput
 from rerankq.ledger.store import Ledger
 from rerankq.schema import Problem
@@ -62,6 +62,7 @@ class Intake:
         self._holder = holder
         self._turns = Turns(room.reserve)
         self._rung = threading.Event()
+        self._left = True
         self._stopping = False
         self._tokenizers = ThreadPoolExecutor(TOKENIZER_THREADS, "tokenizer")
         self._thread = vital.thread("intake", self._run)
@@ -72,6 +73,11 @@ class Intake:
     def ring(self) -> None:
         """Look into the ledger soon."""
         self._rung.set()
+
+    def look_again(self) -> None:
+        """There is room again; look into the ledger if the last look left something there."""
+        if self._left:
+            self._rung.set()
 
     def stop(self) -> None:
         """Take nothing more; returns when nothing is being tokenized any more.
@@ -89,14 +95,20 @@ class Intake:
             self._rung.wait(LOOK_EVERY_S)
             self._rung.clear()
             try:
-                while not self._stopping and self._room.free > 0 and self._take():
-                    pass
+                self._take_all()
             except RedisError as error:
                 log.warning("nothing taken", extra={"reason": tls.reason(error)})
                 time.sleep(LOOK_EVERY_S)
 
-    def _take(self) -> bool:
-        """Take once; whether anything came."""
+    def _take_all(self) -> None:
+        self._left = True  # of what comes while there is no room this worker hears no bell
+        while not self._stopping and self._room.free > 0:
+            answer = self._take()
+            if not (answer.left and answer.entries):
+                self._left = answer.left or self._room.free <= 0
+                return
+
+    def _take(self) -> Take:
         room = self._room.free
         answer = self._ledger.run(
             calls.take(
@@ -113,7 +125,7 @@ class Intake:
             self._begin(item)
         if answer.called:
             self._run_suspect()
-        return bool(answer.entries)
+        return answer
 
     def _begin(self, item: Taken) -> None:
         if self._holdings.add(item.entry, item.tokens):

@@ -51,6 +51,16 @@ class Room:
         with self._changed:
             self._held += tokens
 
+    def wait_for_room(self) -> None:
+        """Wait until a ledger entry may be taken.
+
+        Raises: Closed.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or (not self._alone and self.free > 0))
+            if self._closed:
+                raise Closed
+
     def give_back(self, tokens: int) -> None:
         with self._changed:
             self._held -= tokens

@@ -19,6 +19,7 @@ from rerankq.ledger.records import WorkerInfo
 from rerankq.ledger.store import Ledger
 from rerankq.settings import Settings
 from worker import metrics, vital
+from worker.bell import Bell
 from worker.coalescer import Coalescer
 from worker.completion import Completion
 from worker.deliveries import Deliveries
@@ -81,6 +82,7 @@ class Worker:
             self.room,
             Holder(self.id, info.fingerprint, lease_ms),
         )
+        self._bell = Bell(self.ledger, self.room, ring=self.intake.ring)
         self._completion.scored = self.encoder.keep
         self._completion.after = self._look_again
         self._keeper.after_drop = self.intake.ring
@@ -104,6 +106,7 @@ class Worker:
         self._withdrawals.start()
         self.intake.start()
         self.intake.ring()
+        self._bell.start()
         self.ready = True
         log.info("worker ready", extra={"worker": self.id, "room": self.room.capacity})
 
@@ -115,7 +118,7 @@ class Worker:
 
     def _look_again(self) -> None:
         """Something was completed: there is room, and a job may have ended."""
-        self.intake.ring()
+        self.intake.look_again()
         if self.outbox is not None:
             self.outbox.ring()
 
@@ -128,6 +131,7 @@ class Worker:
             self._keeper.state = "draining"
             log.info("draining", extra={"worker": self.id})
             self.room.close()
+            self._bell.stop()
             self.intake.stop()
             self.coalescer.drain()
             # Results are written first, in order; what is left was never scored.

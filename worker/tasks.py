@@ -1,4 +1,4 @@
-"""The Celery tasks: the doorbell, and the public `rerankq.rerank`."""
+"""The public Celery task `rerankq.rerank`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rerankq.fields import MAX_TASK_DOCUMENTS
 from rerankq.ledger import calls
 from rerankq.ledger.codec import float32
 from rerankq.ledger.connection import may_pass
-from rerankq.ledger.keys import HEADER_JOB, QUEUE_BULK, TASK_BELL, TASK_RERANK
+from rerankq.ledger.keys import HEADER_JOB, QUEUE_BULK, TASK_RERANK
 from rerankq.ledger.sharding import cut
 from rerankq.ledger.shards import texts_of
 from rerankq.ledgered import LedgeredTask, job_of
@@ -105,14 +105,10 @@ def store_patiently(app: Celery) -> None:
 
 
 def register(app: Celery, worker: Worker) -> None:
-    """Bind both tasks to this process's worker."""
+    """Bind the task to this process's worker."""
     store_patiently(app)
     unbounded = worker.settings.model_copy(update={"max_backlog": UNBOUNDED})
     Rerank.worker, Rerank.settings = worker, unbounded
-
-    @app.task(name=TASK_BELL, shared=False, ignore_result=True, acks_late=False)  # type: ignore[untyped-decorator]
-    def bell() -> None:
-        worker.intake.ring()
 
     # Late acknowledgement: a worker that dies has not taken the message with it.
     @app.task(  # type: ignore[untyped-decorator]

@@ -3,7 +3,7 @@
 kombu pops a message with BRPOP and books it in `unacked` by a second call: killed in between, a
 worker takes it to the grave. Here nothing is popped by what blocks. A connection for each public
 queue waits until the queue has something (BLMOVE of its last message onto its own place), and one
-script then pops and books it. Bells stay with BRPOP: one that is lost costs nothing.
+script then pops and books it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from queue import Empty
 from time import monotonic, time
 from typing import Any
 
@@ -126,7 +125,7 @@ class QoS(redis.QoS):  # type: ignore[misc]
     """kombu's book of deliveries, in which the script has written already."""
 
     def append(self, message: Any, delivery_tag: str) -> None:
-        """A bell needs no booking; what Redis's JSON cannot read and kombu's can is booked here."""
+        """What Redis's JSON cannot read and kombu's can is booked here."""
         if self.channel.unread:
             with unless_full("a public task is worked on unbooked"):
                 super().append(message, delivery_tag)
@@ -147,7 +146,7 @@ class QoS(redis.QoS):  # type: ignore[misc]
 
 
 class Channel(redis.Channel):  # type: ignore[misc]
-    """Takes from the public queues by the script, and from all others as kombu does."""
+    """Takes from the public queues, by the script; there are no others."""
 
     QoS = QoS
 
@@ -159,8 +158,8 @@ class Channel(redis.Channel):  # type: ignore[misc]
 
     @property
     def active_queues(self) -> list[str]:
-        """Those that BRPOP waits for."""
-        return [queue for queue in super().active_queues if queue not in BOOKED]
+        """Those that BRPOP waits for: none."""
+        return []
 
     def peek(self) -> None:
         """Wait for the public queues, if there is room for what they may have."""
@@ -217,13 +216,6 @@ class Channel(redis.Channel):  # type: ignore[misc]
         for peek in self.peeks.values():
             peek.close()
         super()._close_clients()
-
-    def _brpop_read(self, **options: Any) -> Any:
-        try:
-            return super()._brpop_read(**options)
-        except (ValueError, TypeError, LookupError) as error:
-            log.error("no bell: dropped", extra={"reason": type(error).__name__})
-            raise Empty from None
 
     @cached_property
     def _pop(self) -> Any:

@@ -21,6 +21,8 @@ from rerankq.status import Lane
 
 T = TypeVar("T")
 
+FEW_ENTRIES = 16  # read in one round trip; more would hold Redis, and come in slices
+
 
 @dataclass(frozen=True, slots=True)
 class LaneCounts:
@@ -133,14 +135,20 @@ class AsyncLedger:
                 break
         return found[:count]
 
-    async def outputs(self, job_id: str) -> AsyncIterator[ShardOutput]:
-        """What is scored so far, in no order."""
-        async for data in self._values(job_id, Part.OUTPUT):
-            yield ShardOutput.decode(data)
+    async def scored(self, job: JobRecord) -> tuple[list[ShardOutput], list[Echo]]:
+        """What is scored so far and what goes back with it, in no order."""
+        outputs, echoes = await self._both(job)
+        return [ShardOutput.decode(data) for data in outputs], [Echo.decode(d) for d in echoes]
 
-    async def echoes(self, job_id: str) -> AsyncIterator[Echo]:
-        async for data in self._values(job_id, Part.ECHO):
-            yield Echo.decode(data)
+    async def _both(self, job: JobRecord) -> Sequence[list[bytes]]:
+        if job.entries > FEW_ENTRIES:
+            parts = (Part.OUTPUT, Part.ECHO)
+            return [[data async for data in self._values(job.id, part)] for part in parts]
+        pipe = self._client.pipeline(transaction=False)
+        for part in (Part.OUTPUT, Part.ECHO):
+            pipe.hvals(name(Key.JOB, job.id + part))
+        both: list[list[bytes]] = await pipe.execute()
+        return both
 
     async def _values(self, job_id: str, part: Part) -> AsyncIterator[bytes]:
         seen: set[bytes] = set()  # a scan may show a field twice

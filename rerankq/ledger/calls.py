@@ -102,11 +102,13 @@ class Take:
 
     Attributes:
         bulk_waits: bulk work is still ready.
+        left: any work is; perhaps what this worker may not take.
         called: a suspect waits, and this worker is to run it: empty itself, then `take_alone`.
         entries: what was taken.
     """
 
     bulk_waits: bool
+    left: bool
     called: bool
     entries: list[Taken]
 
@@ -135,8 +137,13 @@ def _take(holder: Holder, *how: int) -> Call[Take]:
     return Call(
         "take",
         (holder.worker, holder.model, holder.lease_ms, VERSION, *how),
-        lambda answer: Take(answer[0] > 0, answer[1] > 0, [_taken(row) for row in answer[2:]]),
+        _taken_all,
     )
+
+
+def _taken_all(answer: list[Any]) -> Take:
+    bulk, left, called, *rows = answer
+    return Take(bulk > 0, left > 0, called > 0, [_taken(row) for row in rows])
 
 
 def _taken(row: list[Any]) -> Taken:

@@ -25,6 +25,7 @@ class Key(StrEnum):
     JOB = "job:"  # + id: hash, the job's header; with a Part behind it, what belongs to the job
     STAGE = "stage:"  # + token and a Part: what is put down before its job exists
     IDEM = "idem:"  # + hash of owner and Idempotency-Key: hash, job id and body hash
+    BELL = "bell"  # list, one element for each worker that is to look for work
     OUTBOX = "outbox:"  # + webhook or task: sorted set, id of a final job -> ms of its next try
     SCHEDULED = "scheduled"  # sorted set, id of a delayed job -> ms when its entries come to be
     DEADLINES = "deadlines"  # sorted set, job id -> ms when it expires
@@ -67,11 +68,9 @@ REAPED_AT_ONCE = 2_000  # entries one reap may touch, for the same reason
 
 QUEUE_INTERACTIVE = "rerankq.interactive"
 QUEUE_BULK = "rerankq.bulk"
-QUEUE_BELL = "rerankq.bell"
 
 TASK_RERANK = "rerankq.rerank"
 HEADER_JOB = "rerankq_job"  # of a public task's message: the job that has its ranking
-TASK_BELL = "rerankq.bell"
 
 
 def name(key: Key, tail: str = "", root: str = ROOT) -> str:

@@ -105,6 +105,10 @@ class Ledger:
         *_, drain = pipe.execute()
         return int(now), drain is not None
 
+    def heard(self, listen_s: float) -> bool:
+        """Whether a bell rang for this worker within that time; nobody else hears it."""
+        return self._client.blpop(name(Key.BELL), timeout=listen_s) is not None
+
     def gone(self, listen_s: float, *, until: Callable[[], bool]) -> Iterator[str]:
         """Ids of jobs that end with entries open, as it happens.
 

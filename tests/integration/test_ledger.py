@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import redis
 
 from rerankq.errors import LaterVersion
-from rerankq.ledger import calls, keys
+from rerankq.ledger import calls, keys, verbs
 from rerankq.ledger.calls import Committed
 from rerankq.ledger.codec import VERSION, ShardInput
-from rerankq.ledger.connection import connect
 from rerankq.ledger.keys import Key, Part, name
-from rerankq.ledger.store import Ledger
 from rerankq.schema import Problem
 from rerankq.status import ALLOWED, JobStatus, Lane
 from tests.integration.bench import LEASE_MS, TTL_MS, Bench, holder
-
-
-@pytest.fixture
-def bench(empty_redis: redis.Redis, redis_url: str) -> Iterator[Bench]:
-    with connect(redis_url) as client:
-        bench = Bench(empty_redis, Ledger(client))
-        bench.reap()  # the first one only sets the clock
-        yield bench
 
 
 def test_a_job_from_commit_to_succeeded(bench: Bench) -> None:
@@ -164,8 +152,19 @@ def test_take_says_whether_bulk_waits_and_for_how_long_it_did(bench: Bench) -> N
     bench.commit(shards=2, lane=Lane.BULK)
     options = {"room": 150, "bulk_room": 150, "bulk_turn": False, "idle": False}
     answer = bench.ledger.run(calls.take(holder("w"), most=9, **options))  # type: ignore[arg-type]
-    assert (answer.bulk_waits, len(answer.entries)) == (True, 1)
+    assert (answer.bulk_waits, answer.left, len(answer.entries)) == (True, True, 1)
     assert 0 <= answer.entries[0].waited_ms < 10_000
+    bench.commit(shards=1)
+    options = {"room": 50, "bulk_room": -50, "bulk_turn": False, "idle": False}
+    answer = bench.ledger.run(calls.take(holder("w"), most=9, **options))  # type: ignore[arg-type]
+    assert (answer.bulk_waits, answer.left, len(answer.entries)) == (True, True, 1)
+    bench.commit(shards=2)
+    bench.ledger.run(verbs.pause(Lane.BULK, paused=True))
+    options = {"room": 50, "bulk_room": 50, "bulk_turn": False, "idle": False}
+    answer = bench.ledger.run(calls.take(holder("w"), most=9, **options))  # type: ignore[arg-type]
+    assert (answer.bulk_waits, answer.left, len(answer.entries)) == (False, True, 1)
+    answer = bench.ledger.run(calls.take(holder("w"), most=9, **options))  # type: ignore[arg-type]
+    assert (answer.bulk_waits, answer.left, len(answer.entries)) == (False, False, 1)
 
 
 def test_a_record_of_a_later_version_is_left_to_those_who_know_it(bench: Bench) -> None:

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-import redis
 
 from rerankq.ledger import calls, keys
 from rerankq.ledger.calls import Take
-from rerankq.ledger.connection import connect
 from rerankq.ledger.keys import Key, name
-from rerankq.ledger.store import Ledger
 from rerankq.status import JobStatus, Lane
 from tests.integration.bench import LEASE_MS, STRIKES, Bench, holder
-
-
-@pytest.fixture
-def bench(empty_redis: redis.Redis, redis_url: str) -> Iterator[Bench]:
-    with connect(redis_url) as client:
-        bench = Bench(empty_redis, Ledger(client))
-        bench.reap()
-        yield bench
 
 
 def lose(bench: Bench, entry: str, *, on_device: bool) -> None:

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-import redis
 
 from rerankq.ledger import calls, keys, verbs
 from rerankq.ledger.calls import Committed
-from rerankq.ledger.connection import connect
 from rerankq.ledger.keys import Key, Part, name
-from rerankq.ledger.store import Ledger
 from rerankq.ledger.verbs import Purged, Retried
 from rerankq.schema import Problem
 from rerankq.status import JobStatus, Lane
 from tests.integration.bench import TTL_MS, Bench, holder
 
 KEY = ("the request", "its body")
-
-
-@pytest.fixture
-def bench(empty_redis: redis.Redis, redis_url: str) -> Iterator[Bench]:
-    with connect(redis_url) as client:
-        bench = Bench(empty_redis, Ledger(client))
-        bench.reap()  # the first one only sets the clock
-        yield bench
 
 
 def retry(bench: Bench, job_id: str, new_id: str, max_backlog: int = 1000) -> Retried:

@@ -67,7 +67,7 @@ def test_the_tasks_sent_are_the_tasks_registered() -> None:
     said = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert said.stdout.strip() == str([keys.TASK_BELL, keys.TASK_RERANK])
+    assert said.stdout.strip() == str([keys.TASK_RERANK])
 
 
 def test_importing_the_task_leaves_other_apps_of_the_process_alone() -> None:

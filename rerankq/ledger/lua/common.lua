@@ -61,6 +61,15 @@ local function count(status, lane)
   redis.call('HINCRBY', COUNTS, status .. ' ' .. lane, 1)
 end
 
+-- Wakes as many workers as there are entries for. With none alive nobody would take the bells away;
+-- one that starts looks by itself.
+local function ring(entries, now)
+  local workers = redis.call('ZCOUNT', WORKERS, int(now - WORKER_SEEN_MS), '+inf')
+  for _ = redis.call('LLEN', BELL) + 1, math.min(entries, workers) do
+    redis.call('RPUSH', BELL, 1)
+  end
+end
+
 -- All of the job that has an input is there to be taken from now on.
 local function open_entries(id, header, now)
   local open = redis.call('HKEYS', JOB .. id .. INPUT)
@@ -70,6 +79,7 @@ local function open_entries(id, header, now)
     redis.call('ZADD', READY .. header.lane, int(now + k * header.stride), entry)
   end
   redis.call('INCRBY', TOKENS .. header.lane, int(#open * header.entry_tokens))
+  ring(#open, now)
   return #open
 end
 

@@ -55,6 +55,7 @@ for _, entry in ipairs(redis.call('ZRANGEBYSCORE', LEASE, '-inf', int(now), 'LIM
   end
 end
 
+if reclaimed > 0 then ring(reclaimed, now) end
 local expired, dropped = 0, 0
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', DEADLINES, '-inf', int(now), 'LIMIT', 0, 100)) do
   if dropped >= REAPED_AT_ONCE then break end

@@ -1,6 +1,6 @@
 -- release: this worker hands entries back unscored (drain, a refusal). No loss is counted.
 -- Precondition: the owner matches; other entries are left alone.
--- Postcondition: ready again, at the old place.
+-- Postcondition: ready again, at the old place, and others are told.
 -- ARGV: worker, entry, ...
 -- Returns how many were handed back.
 go_on_when_full()
@@ -14,4 +14,5 @@ for i = 2, #ARGV do
     released = released + 1
   end
 end
+if released > 0 then ring(released, now_ms()) end
 return released

@@ -7,7 +7,7 @@
 -- A suspect (see reap) is only taken alone: with `alone`, by a worker that holds nothing else.
 -- ARGV: worker, model fingerprint, lease ms, record version, most entries, room, bulk_room,
 --       bulk's turn (0/1), nothing held (0/1), alone (0/1).
--- Returns {bulk still ready, whether to come back alone (0/1), {entry, lane, fair score, tokens,
+-- Returns {bulk still ready, anything still ready, whether to come back alone (0/1), {entry, lane, fair score, tokens,
 -- ms since acceptance, context, input}, ...}.
 go_on_when_full()
 local worker, model = ARGV[1], ARGV[2]
@@ -93,7 +93,7 @@ if alone then
   if redis.call('GET', SOLO) == worker then redis.call('DEL', SOLO) end
   local entry, score, lane, id, k, header = ready_suspect()
   if entry then lease_entry(entry, score, lane, id, k, header) end
-  return { 0, 0, unpack(taken) }
+  return { 0, 0, 0, unpack(taken) }
 end
 
 if bulk_turn then take_lane('bulk', 1) end
@@ -103,5 +103,8 @@ take_lane('bulk', most - #taken)
 -- One worker at a time empties itself for a suspect; a storm must not stop the whole fleet.
 local called = 0
 if ready_suspect() and redis.call('SET', SOLO, worker, 'NX', 'PX', int(lease)) then called = 1 end
-local bulk_ready = paused('bulk') and 0 or redis.call('ZCARD', READY .. 'bulk')
-return { bulk_ready, called, unpack(taken) }
+local function ready(lane)
+  return paused(lane) and 0 or redis.call('ZCARD', READY .. lane)
+end
+local bulk_ready = ready('bulk')
+return { bulk_ready, bulk_ready + ready('interactive'), called, unpack(taken) }

@@ -1,0 +1,53 @@
+"""When a worker looks into the ledger."""
+
+from collections.abc import Iterator
+from unittest.mock import MagicMock
+
+import pytest
+
+from tests.conftest import eventually
+from tests.integration.bench import TOKENS, Bench, holder
+from worker import intake as module
+from worker.holdings import Holdings
+from worker.intake import Intake
+from worker.room import Room
+
+
+@pytest.fixture
+def holdings() -> Holdings:
+    return Holdings(Room(TOKENS, reserve=0))
+
+
+@pytest.fixture
+def intake(bench: Bench, holdings: Holdings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Intake]:
+    """With room for one entry; nothing is scored, so what it takes it holds."""
+    monkeypatch.setattr(module, "LOOK_EVERY_S", 60.0)
+    parts = MagicMock(), MagicMock(), MagicMock()
+    room = holdings._room
+    intake = Intake(bench.ledger, *parts, holdings, room, holder("w"))
+    intake.start()
+    yield intake
+    intake.stop()
+
+
+def test_a_full_worker_looks_again_when_there_is_room(
+    bench: Bench, holdings: Holdings, intake: Intake
+) -> None:
+    bench.commit("job_1")
+    intake.ring()
+    eventually(lambda: holdings.entries() == ["job_1:0"], 10)
+    bench.commit("job_2")  # nobody told it
+    holdings.remove(["job_1:0"])
+    intake.look_again()
+    eventually(lambda: holdings.entries() == ["job_2:0"], 10)
+
+
+def test_one_that_left_something_looks_again(
+    bench: Bench, holdings: Holdings, intake: Intake
+) -> None:
+    bench.commit("job_1", shards=3)
+    intake.ring()
+    for k in range(3):
+        eventually(lambda k=k: holdings.entries() == [f"job_1:{k}"], 10)
+        holdings.remove([f"job_1:{k}"])
+        intake.look_again()
