@@ -32,11 +32,13 @@ def bfloat16_missing() -> str | None:
 def environment() -> dict[str, str]:
     """What every contender's process is started with.
 
-    How OpenMP's threads wait is each contender's own default: our worker has them sleep, for the
-    others they spin for a while. (Importing `worker.engine` sets it for the process that does.)
+    How OpenMP's threads wait and how large pages are is each contender's own default: in our worker
+    they sleep and pages are huge, for the others they spin for a while and pages are small.
+    (Importing `worker.engine` sets both for the process that does.)
     """
     threads = str(cores())
-    inherited = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    ours = {"OMP_WAIT_POLICY", "THP_MEM_ALLOC_ENABLE"}
+    inherited = {name: value for name, value in os.environ.items() if name not in ours}
     return inherited | {
         "OMP_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,

@@ -42,16 +42,12 @@ class PackedLinear(nn.Module):
         return out
 
 
-class PackedGated(nn.Module):
-    """down(silu(gate(x)) * up(x)) as in Qwen, with packed linears."""
-
-    then = "none"
+class InPlaceGated(nn.Module):
+    """down(silu(gate(x)) * up(x)) as in Qwen, both steps between the products in place."""
 
     def __init__(self, mlp: Any) -> None:
         super().__init__()
-        self.gate = PackedLinear(mlp.gate_proj, self.then)
-        self.up = PackedLinear(mlp.up_proj)
-        self.down = PackedLinear(mlp.down_proj)
+        self.gate, self.up, self.down = mlp.gate_proj, mlp.up_proj, mlp.down_proj
 
     @staticmethod
     def fits(part: Any) -> bool:
@@ -66,8 +62,20 @@ class PackedGated(nn.Module):
         return out
 
 
+class PackedGated(InPlaceGated):
+    """The same with packed linears."""
+
+    then = "none"
+
+    def __init__(self, mlp: Any) -> None:
+        nn.Module.__init__(self)
+        self.gate = PackedLinear(mlp.gate_proj, self.then)
+        self.up = PackedLinear(mlp.up_proj)
+        self.down = PackedLinear(mlp.down_proj)
+
+
 class FusedGated(PackedGated):
-    """The same, both pointwise steps within the products."""
+    """The same, both steps within the products."""
 
     then = "swish"
 
