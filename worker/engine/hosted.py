@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 TRIAL_TOKENS, TRIALS = 1_024, 5
 # How allocators say it that have no error of their own: the CPU's, cuBLAS's.
 NO_MEMORY = ("can't allocate memory", "ALLOC_FAILED")
-GAIN = 1.1  # what the later of two ways must win
+GAIN = 1.02  # what the later of two ways must win
 
 
 class HostedEngine:

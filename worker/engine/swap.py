@@ -32,6 +32,7 @@ GAIN = 1.03  # times as fast another must be: packed weights lie in memory twice
 AGREE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
 
 Build = Callable[[Any], nn.Module]
+Builds = Sequence[Build | None]  # None: the part as it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +66,17 @@ def swap(model: nn.Module, dtype: torch.dtype) -> list[Swapped]:
     return swapped
 
 
-def _candidates(module: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module, Sequence[Build]]]:
+def _candidates(module: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module, Builds]]:
     for name, part in module.named_children():
-        builds: Sequence[Build] = ()
+        builds: Builds = ()
         if type(part) is nn.Linear:  # not one that is quantized
-            builds = (PackedLinear,)
+            builds = (None, PackedLinear)
         elif InPlaceGated.fits(part):
-            builds = (InPlaceGated, PackedGated, FusedGated)
+            builds = (InPlaceGated, None, PackedGated, FusedGated)
         elif FusedIntermediate.fits(part):
-            builds = (PackedIntermediate, FusedIntermediate)
+            builds = (None, PackedIntermediate, FusedIntermediate)
         elif LeanRMSNorm.fits(part):
-            builds = (LeanRMSNorm,)
+            builds = (LeanRMSNorm, None)
         if builds:
             yield module, name, part, builds
         else:
@@ -92,11 +93,11 @@ def _shape(part: nn.Module) -> tuple[object, ...]:
     return (type(part), *(tuple(p.shape) for p in part.parameters()))
 
 
-def _fastest(part: nn.Module, builds: Sequence[Build], dtype: torch.dtype) -> Build | None:
-    """What is faster, and by enough; None: the part as it is.
+def _fastest(part: nn.Module, builds: Builds, dtype: torch.dtype) -> Build | None:
+    """The first that no other beats by enough.
 
     Args:
-        builds: what may be faster, the simplest first.
+        builds: those that cost nothing first, then those with weights of their own.
     """
     weights = sum(parameter.numel() for parameter in part.parameters())
     rows = max(LEAST_ROWS, min(MOST_ROWS, TRIAL_PRODUCTS // weights))
@@ -104,8 +105,11 @@ def _fastest(part: nn.Module, builds: Sequence[Build], dtype: torch.dtype) -> Bu
         1, rows, _width(part), dtype=dtype, generator=torch.Generator().manual_seed(0)
     )
     expected = part(states)
-    tried: list[tuple[Build | None, nn.Module]] = [(None, part)]
+    tried: list[tuple[Build | None, nn.Module]] = []
     for build in builds:
+        if build is None:
+            tried.append((None, part))
+            continue
         try:
             other = build(part)
             difference = (other(states) - expected).abs().max() / expected.abs().max()
