@@ -10,7 +10,7 @@ from rerankq.ledger import calls, keys, verbs
 from rerankq.ledger.connection import connect
 from rerankq.ledger.keys import Key, name
 from rerankq.ledger.store import Ledger
-from rerankq.status import JobStatus
+from rerankq.status import JobStatus, Lane
 from tests.integration.bench import STRIKES, Bench
 from worker.bell import Bell
 from worker.room import Room
@@ -70,6 +70,17 @@ def test_a_delayed_job_rings_when_its_time_has_come(bench: Bench) -> None:
     bench.redis.zadd(name(Key.SCHEDULED), {"job_1": 1})
     bench.reap()
     bench.reap()
+    assert bells(bench) == 1
+
+
+def test_a_lane_that_is_resumed_rings_for_what_waits(bench: Bench) -> None:
+    alive(bench, "a", "b")
+    bench.ledger.run(verbs.pause(Lane.BULK, paused=False))
+    assert bells(bench) == 0
+    bench.ledger.run(verbs.pause(Lane.BULK, paused=True))
+    bench.commit(lane=Lane.BULK)
+    bells(bench)
+    bench.ledger.run(verbs.pause(Lane.BULK, paused=False))
     assert bells(bench) == 1
 
 
