@@ -1,12 +1,12 @@
 """Are our scores those of sentence-transformers' CrossEncoder, on the same model directory?
 
-    python -m benchmarks.crossencoder_equality ours MODEL > ours.json
-    PEER/bin/python benchmarks/crossencoder_equality.py theirs MODEL > theirs.json
-    python -m benchmarks.crossencoder_equality compare ours.json theirs.json
+    python -m benchmarks.crossencoder_equality            (small models, one a family)
+    python -m benchmarks.crossencoder_equality MODEL...   (directories)
 
-PEER is an environment with sentence-transformers, which is none of our dependencies. Both score the
-same pairs in float32 on the CPU, as log-odds; ours with control tokens read as text, so the pairs
-hold none. `compare` prints the largest differences and exits 1 if one in probability is over 1e-5.
+sentence-transformers runs in an environment of its own; it is none of our dependencies. Both score
+the same pairs in float32 on the CPU, as log-odds; ours with control tokens read as text,
+so the pairs hold none. Prints the largest differences; exit status 1 if one in probability is over
+1e-5.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ from __future__ import annotations
 import json
 import math
 import random
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 MOST = 1e-5
+OF_ITSELF = ("qwen3", "chat", "bert", "xlm-roberta", "modernbert", "electra", "deberta")
 LENGTHS = [0, 1, 2, 5, 12, 30, 60, 120]
 QUERIES = ["what is a license?", "Work", "naïve 東京\n", "who may distribute copies, and how"]
 ODD = ["café", "東京", "🙂", "e\u0301", "1,234.5", "it's", "\n\n", "\t", "-", "U.S."]
@@ -51,13 +54,14 @@ def theirs(model: str) -> list[float]:
     return [float(s) if s.ndim == 0 else float(s[1] - s[0]) for s in scores]
 
 
-def compare(one: list[float], other: list[float]) -> int:
+def compare(name: str, one: list[float], other: list[float]) -> int:
     logits = max(abs(a - b) for a, b in zip(one, other, strict=True))
     shown = max(abs(_sigmoid(a) - _sigmoid(b)) for a, b in zip(one, other, strict=True))
     spread = max(map(_sigmoid, one)) - min(map(_sigmoid, one))
     print(
-        f"{len(one)} pairs, probabilities spread over {spread:.3f}; "
-        f"largest difference {logits:.1e} in log-odds, {shown:.1e} in probability"
+        f"{name}: {len(one)} pairs, probabilities spread over {spread:.3f}; "
+        f"largest difference {logits:.1e} in log-odds, {shown:.1e} in probability",
+        flush=True,
     )
     return 0 if shown <= MOST else 1
 
@@ -66,12 +70,37 @@ def _sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x)) if x >= 0 else 1 - 1 / (1 + math.exp(x))
 
 
+def both(name: str, model: Path) -> int:
+    from benchmarks import environments
+
+    python = environments.python_of("crossencoder")
+    if python is None:
+        raise SystemExit("sentence-transformers could not be installed")
+    line = [str(python), __file__, "theirs", str(model)]
+    said = subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True)
+    return compare(name, ours(str(model)), json.loads(said.stdout.splitlines()[-1]))
+
+
+def of_each_family() -> int:
+    """Of each that CrossEncoder prompts as its card says without further files."""
+    from benchmarks.shapes import CHAT_TEMPLATE
+    from tests.models import FAMILIES
+
+    with tempfile.TemporaryDirectory() as folder:
+        models = {name: FAMILIES[name](Path(folder) / name) for name in OF_ITSELF}
+        (models["qwen3"] / "chat_template.jinja").write_text(CHAT_TEMPLATE)
+        return max(both(name, model) for name, model in models.items())
+
+
 def main() -> int:
-    verb, *paths = sys.argv[1:]
-    if verb == "compare":
-        return compare(*(json.loads(Path(path).read_text()) for path in paths))
-    print(json.dumps({"ours": ours, "theirs": theirs}[verb](paths[0])))
-    return 0
+    match sys.argv[1:]:
+        case []:
+            return of_each_family()
+        case ["theirs", model]:  # within the peer's environment
+            print(json.dumps(theirs(model)))
+            return 0
+        case models:
+            return max(both(model, Path(model)) for model in models)
 
 
 if __name__ == "__main__":
