@@ -96,7 +96,11 @@ def build_with(*components: str) -> list[Manifest]:
         def there(name: str) -> str:
             return os.path.relpath(K8S / name, place)
 
-        kustomization = {"resources": [there("base")], "components": [*map(there, components)]}
+        kustomization = {
+            "namespace": "rerankq",
+            "resources": [there("base")],
+            "components": [*map(there, components)],
+        }
         (place / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
         return build(place)
 
