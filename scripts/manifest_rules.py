@@ -54,18 +54,13 @@ def _names(objects: list[Manifest]) -> Iterator[str]:
     configs = {c["metadata"]["name"]: set(c["data"]) for c in of_kind(objects, "ConfigMap")}
     others = {(obj["kind"], obj["metadata"]["name"]) for obj in objects}
     for title, pod in pods(objects):
-        spec = pod["spec"]
-        for kind, name in _named(spec):
+        for kind, name in _named(pod["spec"]):
             if (kind, name) not in others:
                 yield f"{title}: no {kind} {name}"
-        for volume in spec.get("volumes", []):
-            if "configMap" in volume:
-                yield from _has(title, configs, volume["configMap"]["name"])
-            if "secret" in volume:
-                yield from _has(title, secrets(), volume["secret"]["secretName"])
+        yield from _volumes(title, pod["spec"], configs)
         for container in containers(pod):
             yield from _environment(title, container, configs)
-            yield from _mounts(title, container, spec)
+            yield from _mounts(title, container, pod["spec"])
             yield from _ports(title, container)
     for obj in of_kind(objects, "TriggerAuthentication"):
         for field, known in (("configMapTargetRef", configs), ("secretTargetRef", secrets())):
@@ -81,16 +76,24 @@ def _named(spec: Manifest) -> Iterator[tuple[str, str]]:
             yield "PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"]
 
 
-def _has(title: str, known: dict[str, set[str]], name: str, key: str | None = None) -> Iterator[str]:
+def _volumes(title: str, spec: Manifest, configs: dict[str, set[str]]) -> Iterator[str]:
+    for volume in spec.get("volumes", []):
+        if "configMap" in volume:
+            yield from _has(title, configs, volume["configMap"]["name"])
+        if "secret" in volume:
+            yield from _has(title, secrets(), volume["secret"]["secretName"])
+
+
+def _has(
+    title: str, known: dict[str, set[str]], name: str, key: str | None = None
+) -> Iterator[str]:
     if name not in known:
         yield f"{title}: nothing is called {name}"
     elif key is not None and key not in known[name]:
         yield f"{title}: {name} has no key {key}"
 
 
-def _environment(
-    title: str, container: Manifest, configs: dict[str, set[str]]
-) -> Iterator[str]:
+def _environment(title: str, container: Manifest, configs: dict[str, set[str]]) -> Iterator[str]:
     defined: set[str] = set()
     for source in container.get("envFrom", []):
         yield from _has(title, configs, source["configMapRef"]["name"])

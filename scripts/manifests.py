@@ -72,7 +72,8 @@ def find_kubectl() -> str:
 
 def _version(path: str) -> tuple[int, int]:
     command = [path, "version", "--client"]
-    match = re.search(r"v(\d+)\.(\d+)", subprocess.run(command, capture_output=True).stdout.decode())
+    said = subprocess.run(command, capture_output=True, text=True).stdout
+    match = re.search(r"v(\d+)\.(\d+)", said)
     return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
@@ -187,9 +188,8 @@ CHECKED: set[str] = set()
 
 def everything() -> Iterator[tuple[str, list[Manifest]]]:
     """All that can be built, by name, and the Secrets by example."""
-    yield "base/secrets.example.yaml", list(
-        yaml.safe_load_all((K8S / "base" / "secrets.example.yaml").read_text())
-    )
+    secrets = (K8S / "base" / "secrets.example.yaml").read_text()
+    yield "base/secrets.example.yaml", list(yaml.safe_load_all(secrets))
     for name in OVERLAYS:
         yield f"overlays/{name}", build(K8S / "overlays" / name)
     for name, components in ALTERNATIVES.items():

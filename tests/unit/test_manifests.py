@@ -18,6 +18,7 @@ from rerankq.ledger.keys import QUEUE_BULK, QUEUE_INTERACTIVE, Key, name
 from rerankq.settings import Settings, unknown_variables
 from rerankq.status import Lane
 from scripts import generated_monitoring, manifest_rules, manifests
+from tests.manifest_reading import container, environment, find, generated
 from worker.probe import Probe
 
 ROOT = Path(__file__).parents[2]
@@ -27,16 +28,6 @@ OVERLAYS = ROOT / "k8s" / "overlays"
 @pytest.fixture(scope="module")
 def gpu() -> list[dict[str, Any]]:
     return manifests.build(OVERLAYS / "gpu")
-
-
-def find(objects: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
-    return next(o for o in objects if o["kind"] == kind and o["metadata"]["name"] == name)
-
-
-def container(objects: list[dict[str, Any]], which: str) -> dict[str, Any]:
-    pod = find(objects, "Deployment", f"rerankq-{which}")["spec"]["template"]
-    found: dict[str, Any] = pod["spec"]["containers"][0]
-    return found
 
 
 POD = "spec.template.spec"
@@ -106,7 +97,9 @@ def test_a_kind_without_a_schema_is_an_error():
     assert "no schema" in next(manifests.schema_errors(unknown))
 
 
-@pytest.mark.parametrize(("kind", "name", "path", "value"), CONTRADICTING, ids=lambda v: str(v)[-40:])
+@pytest.mark.parametrize(
+    ("kind", "name", "path", "value"), CONTRADICTING, ids=lambda v: str(v)[-40:]
+)
 def test_a_contradiction_is_seen(gpu, kind, name, path, value):
     assert list(manifest_rules.errors(gpu)) == []
     changed, _ = broken(gpu, kind, name, path, value)
@@ -128,24 +121,6 @@ def test_a_missing_or_old_kubectl_is_one_clear_line(tmp_path, monkeypatch, said)
     with pytest.raises(manifests.NoKubectl, match=r"1\.27 or newer.*pip install") as caught:
         manifests.find_kubectl.__wrapped__()
     assert "\n" not in str(caught.value)
-
-
-def environment(objects: list[dict[str, Any]], container: dict[str, Any]) -> dict[str, str]:
-    """What the container's process sees, with references resolved as Kubernetes does."""
-    configs = {o["metadata"]["name"]: o["data"] for o in objects if o["kind"] == "ConfigMap"}
-    seen: dict[str, str] = {}
-    for source in container["envFrom"]:
-        seen |= configs[source["configMapRef"]["name"]]
-    for variable in container["env"]:
-        origin = variable.get("valueFrom", {})
-        if ref := origin.get("configMapKeyRef"):
-            value = configs[ref["name"]][ref["key"]]
-        elif origin:
-            value = "" if "RERANKQ" in variable["name"] else "secret"
-        else:
-            value = re.sub(r"\$\((\w+)\)", lambda m: seen[m[1]], variable["value"])
-        seen[variable["name"]] = value
-    return seen
 
 
 @pytest.mark.parametrize("which", ["api", "worker"])
@@ -197,7 +172,7 @@ def test_the_scaler_counts_what_the_ledger_and_celery_hold(gpu):
 
 
 def test_limits_and_times_agree_with_the_code(gpu):
-    config = next(o for o in gpu if o["metadata"]["name"].startswith("rerankq-settings-"))
+    config = generated(gpu, "rerankq-settings")
     body = find(gpu, "Ingress", "rerankq-api")["metadata"]["annotations"]
     megabytes = int(body["nginx.ingress.kubernetes.io/proxy-body-size"].removesuffix("m"))
     assert megabytes * 2**20 == int(config["data"]["RERANKQ_MAX_BODY_BYTES"])
@@ -229,6 +204,21 @@ def test_rules_and_dashboards_become_objects(tmp_path, monkeypatch):
     assert objects[0]["spec"]["groups"][0]["name"] == "a"
     (tmp_path / "b.json").write_text('{"title": "other"}')
     assert generated_monitoring.is_stale()
+
+
+def test_with_tls_all_who_speak_to_redis_check_its_certificate():
+    objects = manifests.build_with("redis", "keda/worker", "redis-tls")
+    for which in ("api", "worker"):
+        there = container(objects, which)
+        url = environment(objects, there)["RERANKQ_REDIS_URL"]
+        path = url.partition("?ssl_ca_certs=")[2]
+        assert url.startswith("rediss://")
+        assert path.startswith(there["volumeMounts"][-1]["mountPath"])
+    login = find(objects, "TriggerAuthentication", "rerankq-redis")["spec"]
+    assert "ca" in [ref["parameter"] for ref in login["secretTargetRef"]]
+    assert generated(objects, "rerankq-redis")["data"]["tls"] == "enable"
+    arguments = container(objects, "redis")["args"]
+    assert arguments[arguments.index("--port") + 1] == "0"
 
 
 @pytest.mark.parametrize("local", [True, False])
