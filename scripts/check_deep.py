@@ -29,14 +29,14 @@ def main() -> int:
         for name, objects in manifests.everything():
             path = Path(folder) / f"{name.replace('/', '-')}.yaml"
             path.write_text(yaml.safe_dump_all(objects))
-        command = [checkov, "--config-file", SKIPPED, "--directory", folder]
+        command = [str(checkov), "--config-file", str(SKIPPED), "--directory", folder]
         return subprocess.run(command).returncode
 
 
 def _install() -> None:
     print(f"installing {PINNED} into {ENVIRONMENT} ...", flush=True)
     venv.create(ENVIRONMENT, with_pip=True)
-    pip = [ENVIRONMENT / "bin" / "python", "-m", "pip", "install", "--quiet"]
+    pip = [str(ENVIRONMENT / "bin" / "python"), "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "--disable-pip-version-check", PINNED], check=True)
 
 

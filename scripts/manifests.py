@@ -166,10 +166,10 @@ def errors(objects: list[Manifest], checked: set[str]) -> Iterator[str]:
 def main() -> int:
     if "--write" in sys.argv[1:]:
         generated_monitoring.write()
-    failed = 0
+    failed, checked = 0, set[str]()
     try:
         for name, objects in everything():
-            found = list(errors(objects, CHECKED))
+            found = list(errors(objects, checked))
             for error in found:
                 print(f"{name}: {error}")
             failed += len(found)
@@ -181,9 +181,6 @@ def main() -> int:
         print("k8s/monitoring/generated.yaml is not what config/ says: run with --write")
         failed += 1
     return 1 if failed else 0
-
-
-CHECKED: set[str] = set()
 
 
 def everything() -> Iterator[tuple[str, list[Manifest]]]:

@@ -4,7 +4,6 @@ containers: they are what the probes, the readiness and the grace period expect.
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
 from pathlib import Path
@@ -78,7 +77,7 @@ def test_probes_readiness_and_drain_of_the_manifests(tmp_path: Path, start: Star
 
         pod = find(objects, "Deployment", "rerankq-worker")["spec"]["template"]["spec"]
         client.submit("ports?", [f"document {i} about ports" for i in range(3000)])
-        time.sleep(0.5)
+        eventually(lambda: client.queue().lanes["interactive"].in_flight)
         scoring.send_signal(signal.SIGTERM)
         assert scoring.wait(pod["terminationGracePeriodSeconds"]) == 0
         assert client.queue().lanes["interactive"].in_flight == 0  # handed back, not lost

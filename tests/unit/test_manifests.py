@@ -239,7 +239,7 @@ def test_the_model_is_fetched_unless_it_is_there(tmp_path, monkeypatch, local):
 
 def test_the_document_names_what_is_there():
     text = (ROOT / "docs" / "kubernetes.md").read_text()
-    named = set(re.findall(r"k8s/[\w/.-]*[\w/]", text))
+    named = set(re.findall(r"`(k8s/[^`*]+)`", text))
     assert named
     assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
 
