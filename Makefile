@@ -13,7 +13,7 @@ MINUTES ?= 10
 CASES ?= 20000
 ROUNDS ?= 5
 
-.PHONY: demo up test check chaos fuzz soak audit bench wheel model clean
+.PHONY: demo up test check check-deep chaos fuzz soak audit bench wheel model clean
 
 demo: $(INSTALLED) ## start everything, rank a real example, stop
 	$(RUN) -m scripts.demo
@@ -26,6 +26,9 @@ test: $(INSTALLED) ## all tests, on a Redis and workers of their own
 
 check: $(INSTALLED) ## format, lint, types, import rules
 	$(RUN) -m scripts.check
+
+check-deep: $(INSTALLED) ## security rules on the manifests; installs checkov apart
+	$(RUN) -m scripts.check_deep
 
 chaos: $(INSTALLED) ## kill, freeze, cut and drain under load: SEEDS= JOBS= KILLS= STORM= DRAINS=
 	$(RUN) -m tests.chaos --seeds $(SEEDS) --jobs $(JOBS) --kills $(KILLS) --storm $(STORM) --drains $(DRAINS)

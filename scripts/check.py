@@ -13,6 +13,8 @@ CHECKS = {
     "format": [str(BIN / "ruff"), "format", "--check", "."],
     "types": [str(BIN / "mypy")],
     "imports": [str(BIN / "lint-imports")],
+    "yaml": [str(BIN / "yamllint"), "--strict", "--config-file", "k8s/.yamllint", "k8s"],
+    "manifests": [sys.executable, "-m", "scripts.manifests"],
 }
 
 
