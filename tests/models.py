@@ -202,7 +202,11 @@ def saved_files(folder: Path, template: str, *, head: dict[str, int] | None, **c
     modality = {"text": forward, "message": forward | {"format": "flat"}}
     files: dict[str, Any] = {
         "modules.json": modules,
-        "sentence_bert_config.json": {"transformer_task": task, "modality_config": modality},
+        "sentence_bert_config.json": {
+            "transformer_task": task,
+            "modality_config": modality,
+            "module_output_name": "causal_logits" if head else "scores",
+        },
         "config_sentence_transformers.json": {
             "activation_fn": "torch.nn.modules.activation.Sigmoid",
             "default_prompt_name": None,
