@@ -13,6 +13,7 @@ CHECKS = {
     "format": [str(BIN / "ruff"), "format", "--check", "."],
     "types": [str(BIN / "mypy")],
     "imports": [str(BIN / "lint-imports")],
+    "monitoring": [sys.executable, "-m", "scripts.monitoring"],
 }
 
 
