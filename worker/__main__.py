@@ -16,7 +16,7 @@ from rerankq.celery_app import make_app
 from rerankq.errors import SettingsError
 from rerankq.ledger.keys import QUEUE_BULK, QUEUE_INTERACTIVE
 from rerankq.settings import Settings
-from worker import metrics, tasks
+from worker import tasks
 from worker.engine.golden import SelfTestFailed
 from worker.engine.hosted import host
 from worker.engine.interface import Unscorable
@@ -34,13 +34,8 @@ def main() -> int:
     # Until Celery's own handlers are there: a stop while the model loads, or right after.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     worker: Worker | None = None
-
-    def ready() -> bool:
-        return worker is not None and worker.ready
-
-    metrics.READY.set_function(ready)
     try:
-        probe = Probe(settings.metrics_port, ready=ready)
+        probe = Probe(settings.metrics_port, ready=lambda: worker is not None and worker.ready)
     except OSError as error:
         print(f"RERANKQ_METRICS_PORT={settings.metrics_port}: {error.strerror}", file=sys.stderr)
         return 2
