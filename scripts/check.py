@@ -15,6 +15,7 @@ CHECKS = {
     "imports": [str(BIN / "lint-imports")],
     "yaml": [str(BIN / "yamllint"), "--strict", "--config-file", "k8s/.yamllint", "k8s"],
     "manifests": [sys.executable, "-m", "scripts.manifests"],
+    "monitoring": [sys.executable, "-m", "scripts.monitoring"],
 }
 
 

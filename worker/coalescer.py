@@ -55,6 +55,7 @@ class Coalescer:
         self._before_launch = before_launch
         self._waiting: list[Item] = []  # interactive first, then by order
         self._budget = TokenBudget(engine.profile.token_budget)
+        metrics.TOKEN_BUDGET.set(self._budget.tokens)
         self._turns = Turns(engine.profile.token_budget)
         self._changed = threading.Condition()
         self._stopping = False
@@ -223,6 +224,7 @@ class Coalescer:
         self.busy_s += seconds
         self._learn_rate(tokens / max(seconds, 1e-6), full=2 * computed >= self._budget.tokens)
         self._budget.accept(computed)
+        metrics.TOKEN_BUDGET.set(self._budget.tokens)
         metrics.FORWARD.observe(seconds)
         metrics.PAIRS.inc(sum(map(len, batch)))
         metrics.TOKENS.labels("scored").inc(tokens)

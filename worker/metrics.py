@@ -35,8 +35,10 @@ QUEUE_WAIT = Histogram(
 TOKENIZE = Histogram("rerankq_tokenize_seconds", "Tokenizing one shard.", buckets=_SECONDS)
 CACHE_HITS = Counter("rerankq_cache_hits_total", "Pairs answered from the score cache.")
 OOM_SPLITS = Counter("rerankq_oom_splits_total", "Batches halved because memory ran out.")
+TOKEN_BUDGET = Gauge("rerankq_token_budget", "Tokens a batch may have, as memory allows it.")
 GPU_MEMORY = Gauge("rerankq_gpu_memory_bytes", "Device memory.", ["kind"])
 BUSY = Gauge("rerankq_busy_ratio", "Share of the last seconds in which the device worked.")
+READY = Gauge("rerankq_worker_ready", "1 while work is taken, as /readyz says; else 0.")
 MODEL_INFO = Gauge(
     "rerankq_model_info", "Always 1.", ["model", "revision", "dtype", "device", "layout"]
 )
@@ -46,14 +48,16 @@ class Redeliveries(Collector):
     """Counted in the ledger, because every process gives lapsed leases back for all of them."""
 
     def __init__(self) -> None:
-        self.latest = 0
+        self.latest: int | None = None  # not 0, from which the ledger's number would be a storm
 
     def collect(self) -> Iterable[CounterMetricFamily]:
-        yield CounterMetricFamily(
+        family = CounterMetricFamily(
             "rerankq_redeliveries",
             "Lapsed leases ever given back, by anyone; equal on every worker.",
-            self.latest,
         )
+        if self.latest is not None:
+            family.add_metric([], self.latest)
+        yield family
 
 
 REDELIVERIES = Redeliveries()

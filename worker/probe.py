@@ -11,6 +11,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import make_wsgi_app
 
+from worker import metrics
+
 log = logging.getLogger(__name__)
 
 
@@ -36,6 +38,7 @@ class Probe:
     """
 
     def __init__(self, port: int, *, ready: Callable[[], bool]) -> None:
+        metrics.READY.set_function(ready)
         self._metrics = make_wsgi_app()
         self._checks = {"/livez": lambda: True, "/readyz": ready}
         self._server = make_server(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from typing import Any
 
@@ -29,13 +30,11 @@ async def queue(parts: Parts, _: Caller) -> QueueView:
     """How much waits and is in flight, by lane, in ledger entries (shards)."""
     lanes = await _lanes(parts)
     workers = await parts.fleet.ready()
-    tokens, rate = sum(counts.tokens for counts in lanes.values()), total_rate(workers)
-    backlog = sum(counts.waiting + counts.in_flight for counts in lanes.values())
     return QueueView(
         lanes={lane: lane_view(counts) for lane, counts in lanes.items()},
-        backlog=backlog,
-        backlog_tokens=tokens,
-        drain_s=0.0 if backlog == 0 else tokens / rate if rate else None,
+        backlog=_backlog(lanes),
+        backlog_tokens=_tokens(lanes),
+        drain_s=_drain_s(lanes, workers),
         workers=len(workers),
     )
 
@@ -118,6 +117,20 @@ async def _lanes(parts: Front) -> dict[str, LaneCounts]:
     return {lane: await parts.ledger.lane(lane) for lane in Lane}
 
 
+def _backlog(lanes: dict[str, LaneCounts]) -> int:
+    return sum(counts.waiting + counts.in_flight for counts in lanes.values())
+
+
+def _tokens(lanes: dict[str, LaneCounts]) -> int:
+    return sum(counts.tokens for counts in lanes.values())
+
+
+def _drain_s(lanes: dict[str, LaneCounts], workers: list[WorkerInfo]) -> float | None:
+    """None while there is a backlog and no worker has measured its rate."""
+    rate = total_rate(workers)
+    return 0.0 if _backlog(lanes) == 0 else _tokens(lanes) / rate if rate else None
+
+
 def lane_view(counts: LaneCounts) -> LaneView:
     oldest = None if counts.oldest_ms is None else counts.oldest_ms / 1000
     return LaneView(
@@ -136,5 +149,11 @@ async def _read_ledger(parts: Front) -> None:
         metrics.QUEUE_WAITING.labels(lane).set(counts.waiting)
         metrics.QUEUE_IN_FLIGHT.labels(lane).set(counts.in_flight)
         metrics.QUEUE_OLDEST.labels(lane).set((counts.oldest_ms or 0) / 1000)
-    metrics.BACKLOG_TOKENS.set(sum(counts.tokens for counts in lanes.values()))
+    workers = await parts.fleet.ready()
+    drain_s = _drain_s(lanes, workers)
+    metrics.BACKLOG_TOKENS.set(_tokens(lanes))
+    metrics.DRAIN_SECONDS.set(math.nan if drain_s is None else drain_s)
+    metrics.WORKERS.set(len(workers))
+    metrics.REDIS_MEMORY.set(parts.submission.redis_memory)
     metrics.JOBS.latest = await parts.ledger.counts()
+    metrics.FAILURES.latest = await parts.ledger.failures()

@@ -189,13 +189,18 @@ class AsyncLedger:
         """Its next heartbeat will find it."""
         await self._client.set(name(Key.DRAIN, worker), 1, px=keys.WORKER_TTL_MS)
 
-    async def counts(self) -> dict[tuple[str, str], int]:
+    async def counts(self) -> dict[tuple[str, ...], int]:
         """(status, lane) -> jobs that ever reached it."""
         fields = await self._client.hgetall(name(Key.COUNTS))
         split: Sequence[tuple[list[str], int]] = [
             (key.decode().split(), int(value)) for key, value in fields.items()
         ]
-        return {(status, lane): value for (status, lane), value in split}
+        return {tuple(labels): value for labels, value in split}
+
+    async def failures(self) -> dict[tuple[str, ...], int]:
+        """(code of the error,) -> jobs that ever failed with it."""
+        fields = await self._client.hgetall(name(Key.FAILURES))
+        return {(code.decode(),): int(value) for code, value in fields.items()}
 
     def subscription(self) -> redis.asyncio.client.PubSub:
         """A connection of its own for the `DONE` channel; the caller subscribes and closes."""

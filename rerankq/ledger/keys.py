@@ -38,6 +38,7 @@ class Key(StrEnum):
     TICK = "tick"  # string, ms of the last reap
     TOKENS = "tokens:"  # + lane: string, backlog in estimated tokens
     COUNTS = "counts"  # hash, "<status> <lane>" -> jobs that ever reached it
+    FAILURES = "failures"  # hash, code of a failed job's error -> jobs that ever failed with it
     RECLAIMED = "reclaimed"  # string, lapsed leases that were ever given back
     SCORE = "score:"  # + digest of a pair and its model: string, its score; lives RERANKQ_CACHE_TTL
     DONE = "done"  # channel, "<id> <status> <lane> <ms from created to finished>"

@@ -115,6 +115,7 @@ def test_the_table_of_metrics_is_the_code_s() -> None:
         f"{family.name}_total": ("counter", labels, family.documentation)
         for collector, labels in (
             (api.metrics.JOBS, "status, lane"),
+            (api.metrics.FAILURES, "code"),
             (worker.metrics.REDELIVERIES, ""),
         )
         for family in collector.collect()

@@ -346,6 +346,16 @@ def test_the_end_is_published_once_and_counted(bench: Bench) -> None:
     }
 
 
+def test_failures_are_counted_by_the_code_of_their_error(bench: Bench) -> None:
+    for problem in (calls.POISON, calls.POISON, calls.EXPIRED):
+        job_id = bench.commit().job_id
+        bench.finish(job_id, JobStatus.FAILED, problem)
+        bench.finish(job_id, JobStatus.FAILED, problem)  # it was final
+    bench.finish(bench.commit().job_id, JobStatus.CANCELLED)
+    counted = bench.redis.hgetall(name(Key.FAILURES))
+    assert counted == {b"worker_lost": b"2", b"expired": b"1"}
+
+
 def test_calls_survive_a_redis_that_forgot_the_scripts(bench: Bench) -> None:
     bench.commit()
     bench.redis.script_flush()

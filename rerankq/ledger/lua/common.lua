@@ -121,7 +121,8 @@ local function finish(id, status, problem, now)
     drop_entries(open, header.lane)
     release_tokens(header.lane, #open * header.entry_tokens)
   end
-  local ours = problem == '' or cjson.decode(problem).status >= 500
+  local told = problem ~= '' and cjson.decode(problem)
+  local ours = not told or told.status >= 500
   if status == 'failed' and ours and #open > 0 then redis.call('RENAME', key .. INPUT, key .. KEPT) end
   redis.call('DEL', key .. INPUT, key .. WATCH)
   redis.call('HSET', key, 'status', status, 'finished', int(now))
@@ -134,6 +135,7 @@ local function finish(id, status, problem, now)
     if redis.call('HEXISTS', key, box) == 1 then redis.call('ZADD', OUTBOX .. box, int(now), id) end
   end
   count(status, header.lane)
+  if status == 'failed' and told then redis.call('HINCRBY', FAILURES, told.code, 1) end
   redis.call('PUBLISH', DONE, id .. ' ' .. status .. ' ' .. header.lane .. ' ' ..
     int(now - header.created))
   if #open > 0 then redis.call('PUBLISH', GONE, id) end
