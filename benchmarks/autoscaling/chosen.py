@@ -12,18 +12,19 @@ from math import prod
 
 from benchmarks.autoscaling.cluster import Pool
 from benchmarks.autoscaling.lanes import cut
-from benchmarks.autoscaling.policies import Scaling, cpu_hpa, ledger
+from benchmarks.autoscaling.policies import Scaling, cpu_hpa, ledger_and_device
 from benchmarks.autoscaling.traces import synthetic
 from benchmarks.autoscaling.world import World
 
-DEFAULT = Scaling(share=100, held=4)
-TO_ZERO = replace(DEFAULT, least=0)
+DEFAULT = Scaling(share=200, busy=0.8)
+NEVER_ZERO = replace(DEFAULT, least=1)
+DAYS = ("diurnal", "night bulk", "flash crowd", "sparse")  # a trickle only asks for zero or not
 
 
 def candidates() -> Iterator[Scaling]:
-    grid = product((50, 100, 200, 400), (0, 3, 4, 5), (60, 120, 300), (0, 30))
-    for share, held, down_s, up_s in grid:
-        yield Scaling(share, held, down_stabilization_s=down_s, up_stabilization_s=up_s)
+    grid = product((50, 100, 200, 400), (0.7, 0.75, 0.8, 0.85), (120, 180, 300))
+    for share, busy, down_s in grid:
+        yield Scaling(share, busy, down_stabilization_s=down_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ def trials(day: str, seed: int, pool: Pool) -> list[Trial]:
     theirs = World(cpu_hpa(request=1), pool, seed).run(shards, trace.seconds)
     tried = []
     for scaling in candidates():
-        ours = World(ledger(scaling, "candidate"), pool, seed).run(shards, trace.seconds)
+        ours = World(ledger_and_device(scaling, "candidate"), pool, seed).run(shards, trace.seconds)
         ratio = ours.wait(0.95) / theirs.wait(0.95)
         tried.append(Trial(scaling, ratio, ours.hours / theirs.hours))
     return tried
@@ -65,24 +66,24 @@ def to_zero(seed: int, pool: Pool) -> list[tuple[Scaling, float, float, float]]:
     shards = cut(trace, pool.rate, pool.shard_s)
     tried = []
     for polling_s, cooldown_s in product((5, 15, 30), (60, 300, 900)):
-        scaling = replace(TO_ZERO, polling_s=polling_s, cooldown_s=cooldown_s)
-        outcome = World(ledger(scaling, "candidate"), pool, seed).run(shards, trace.seconds)
+        scaling = replace(DEFAULT, polling_s=polling_s, cooldown_s=cooldown_s)
+        outcome = World(ledger_and_device(scaling, "candidate"), pool, seed).run(
+            shards, trace.seconds
+        )
         tried.append((scaling, outcome.wait(0.5), outcome.wait(0.95), outcome.hours))
     return tried
 
 
 def said(scaling: Scaling) -> str:
     """As a ScaledObject has it."""
-    held, share = float(scaling.held), float(scaling.share)
-    up, down = scaling.up_stabilization_s, scaling.down_stabilization_s
     lines = {
-        "formula": f"max(min(p, {held}), p / {share}), p the sum of the pending entries",
+        "formula": f"busy / {scaling.busy} + pending / {scaling.share:.1f}",
         "target": "1",
         "pollingInterval": f"{scaling.polling_s:g}",
         "cooldownPeriod": f"{scaling.cooldown_s:g}",
-        "minReplicaCount": f"{scaling.least}; 0 where a first query may wait for a start",
+        "minReplicaCount": f"{scaling.least}; 1 where somebody waits for the first answer",
         "maxReplicaCount": f"{scaling.most}; what the cluster has",
-        "scaleUp": f"{scaling.up_pods} pods in 15 s, stabilization {up} s",
-        "scaleDown": f"100 percent in 15 s, stabilization {down} s",
+        "scaleUp": f"{scaling.up_pods} pods in 15 s, stabilization 0 s",
+        "scaleDown": f"100 percent in 15 s, stabilization {scaling.down_stabilization_s} s",
     }
     return "\n".join(f"  {name:16} {value}" for name, value in lines.items())

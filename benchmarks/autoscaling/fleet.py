@@ -14,6 +14,7 @@ class Fleet:
         self.pods: list[Pod] = []  # the oldest first; those that leave are not among them
         self.idle: list[Pod] = []
         self._looked_at = 0.0
+        self._gone_s = 0.0
 
     def grow(self, now: float, wanted: int) -> list[Pod]:
         """The pods that come; each is to be told `ready` when its time has come."""
@@ -39,6 +40,7 @@ class Fleet:
         return not pod.leaving
 
     def gone(self, now: float, pod: Pod) -> None:
+        self._gone_s += pod.busy_s
         self._nodes.release(now + self._pool.drain_s, pod)
 
     def count_ready(self, now: float) -> int:
@@ -56,6 +58,10 @@ class Fleet:
             pod.seen_s = pod.busy_until(now)
         self._looked_at = now
         return tuple(cores), unready
+
+    def device_s(self, now: float) -> float:
+        """Seconds that devices worked, ever."""
+        return self._gone_s + sum(pod.busy_until(now) for pod in self.pods)
 
     def hours(self, now: float) -> float:
         return self._nodes.hours(now)

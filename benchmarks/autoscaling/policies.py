@@ -35,28 +35,24 @@ class Policy:
 class Scaling:
     """The fields of a ScaledObject that this model chooses.
 
-    With p the pending entries, KEDA's formula is `max(min(p, held), p / share)` at a target of 1:
-    the first few entries ask for a replica each, which holds what steady work needs, and a backlog
-    for one per `share`, so that it is not served by more than its size is worth.
+    Attributes:
+        share: pending entries for one replica.
+        busy: part of its time that a replica's device shall work; 0: not looked at.
     """
 
     share: float
-    held: float = 0.0
+    busy: float = 0.0
     polling_s: float = 5.0
     cooldown_s: float = 300.0
     up_pods: int = 4  # in 15 s
-    up_stabilization_s: int = 0
     down_stabilization_s: int = 300
-    least: int = 1
+    least: int = 0
     most: int = MOST
 
     @property
     def behavior(self) -> Behavior:
-        up = Rules(self.up_stabilization_s, (Limit("Pods", self.up_pods, 15),))
+        up = Rules(0, (Limit("Pods", self.up_pods, 15),))
         return Behavior(up, Rules(self.down_stabilization_s, (Limit("Percent", 100, 15),)))
-
-    def wish(self, entries: float) -> float:
-        return max(min(entries, self.held), entries / self.share)
 
 
 def cpu_hpa(request: float, percent: int = 70) -> Policy:
@@ -82,8 +78,10 @@ def latency_hpa(limit_ms: int = 500) -> Policy:
 
 
 def keda(name: str, measure: Callable[[Seen], float], scaling: Scaling) -> Policy:
+    """A ScaledObject whose metric is `measure`, one `share` of it for each replica."""
+
     def replicas(seen: Seen, current: int) -> int:
-        return by_average_value(scaling.wish(measure(seen)), 1.0, current)
+        return by_average_value(measure(seen), scaling.share, current)
 
     return Policy(
         name,
@@ -99,14 +97,31 @@ def keda(name: str, measure: Callable[[Seen], float], scaling: Scaling) -> Polic
 
 def list_length(scaling: Scaling) -> Policy:
     """What a broker's list shows: it forgets what workers hold, and scales down under them."""
-    return keda("list length", lambda seen: seen.waiting, scaling)
+    return keda(f"list length / {scaling.share:g}", lambda seen: seen.waiting, scaling)
 
 
-def ledger(scaling: Scaling, name: str) -> Policy:
-    return keda(name, lambda seen: seen.pending, scaling)
+def ledger(scaling: Scaling) -> Policy:
+    return keda(f"ledger / {scaling.share:g}", lambda seen: seen.pending, scaling)
 
 
 def drain_time(wanted_s: float, scaling: Scaling) -> Policy:
     """Measured work over the wanted time, by way of Prometheus."""
     name = f"drain time, {wanted_s:g} s"
-    return keda(name, lambda seen: seen.scraped_work_s, replace(scaling, share=wanted_s, held=0))
+    return keda(name, lambda seen: seen.scraped_work_s, replace(scaling, share=wanted_s))
+
+
+def ledger_and_device(scaling: Scaling, name: str) -> Policy:
+    """What steady work keeps busy, and what a backlog asks for beyond: their sum.
+
+    While the devices keep up, pending entries are few and the first term holds the replicas; a
+    backlog keeps every device busy, which no longer tells how long it is, and the second term does.
+    """
+
+    def wish(seen: Seen) -> float:
+        return seen.scraped_busy / scaling.busy + seen.pending / scaling.share
+
+    def active(seen: Seen) -> bool:
+        return seen.pending > 0
+
+    policy = keda(name, wish, replace(scaling, share=1))
+    return replace(policy, active=active)

@@ -46,9 +46,9 @@ def verdict(ours: Row, theirs: Row) -> str:
     """What the acceptance asks, said as it is."""
     a, b = ours.outcome, theirs.outcome
     shorter, cheaper = a.wait(0.95) < b.wait(0.95), a.hours <= b.hours
-    word = "holds" if shorter and cheaper else "DOES NOT HOLD"
+    word = "holds" if shorter and cheaper else "does not hold"
     return (
-        f"{ours.trace.name}: {word}: p95 {_seconds(a.wait(0.95))} s against "
+        f"  {ours.trace.name}, {ours.policy}: {word}: p95 {_seconds(a.wait(0.95))} s against "
         f"{_seconds(b.wait(0.95))} s, {a.hours:.1f} GPU hours against {b.hours:.1f}"
     )
 

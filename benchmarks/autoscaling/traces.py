@@ -89,16 +89,21 @@ def _flash(random: Random, rate: float) -> Iterator[Job]:
     return _interactive(random, load, rate)
 
 
-def _sparse(random: Random, rate: float) -> Iterator[Job]:
-    """A job in five minutes by day, in an hour by night; six evaluations of 300 to 3,000."""
+def _trickle(random: Random, rate: float) -> Iterator[Job]:
+    """A job in five minutes by day, in an hour by night."""
     at = 0.0
     while at < DAY:
         at += random.expovariate(1 / 300 if 7 * HOUR <= at < 20 * HOUR else 1 / 3600)
         yield Job(at, _candidates(random), "interactive")
+
+
+def _sparse(random: Random, rate: float) -> Iterator[Job]:
+    """A trickle, and six evaluations of 300 to 3,000 jobs, submitted twenty a second."""
+    yield from _trickle(random, rate)
     for _ in range(6):
         at = random.uniform(8 * HOUR, 19 * HOUR)
         for _ in range(random.randint(300, 3_000)):
-            at += random.expovariate(20)  # a script submits, and waits for nothing
+            at += random.expovariate(20)
             yield Job(at, _candidates(random), "interactive")
 
 
@@ -139,4 +144,5 @@ MAKERS: dict[str, Callable[[Random, float], Iterator[Job]]] = {
     "night bulk": _night_bulk,
     "flash crowd": _flash,
     "sparse": _sparse,
+    "trickle": _trickle,
 }

@@ -16,8 +16,8 @@ from benchmarks.autoscaling.policies import Policy
 from benchmarks.autoscaling.seen import Seen
 from benchmarks.autoscaling.traces import HOUR, Lane
 
-SCRAPE_S = 30.0  # Prometheus, as the reference guide's ServiceMonitor has it
-LATENCY_WINDOW_S = 60.0
+SCRAPE_S = 15.0  # Prometheus
+WINDOW_S = 60.0  # of its rates and percentiles
 PATIENCE_S = 6 * HOUR  # after the day; what waits even then is given up, and counted
 
 
@@ -56,7 +56,8 @@ class World:
         self._busy = 0
         self._open_s = 0.0  # device time of all open entries
         self._latencies: deque[tuple[float, float]] = deque()
-        self._scraped: tuple[float, float | None] = (0.0, None)
+        self._device_s: deque[float] = deque([0.0], maxlen=int(WINDOW_S / SCRAPE_S) + 1)
+        self._scraped: tuple[float, float, float | None] = (0.0, 0.0, None)
         self._active_at = 0.0
         self._outcome = Outcome()
         # The HPA that KEDA makes has a minimum of one; from and to zero is KEDA's own.
@@ -158,11 +159,13 @@ class World:
 
     def _scrape(self, now: float, _: None) -> None:
         latencies = self._latencies
-        while latencies and latencies[0][0] < now - LATENCY_WINDOW_S:
+        while latencies and latencies[0][0] < now - WINDOW_S:
             latencies.popleft()
         ordered = sorted(latency for _, latency in latencies)
         p95 = ordered[int(0.95 * len(ordered))] if ordered else None
-        self._scraped = (self._open_s, p95)
+        self._device_s.append(self._fleet.device_s(now))
+        busy = (self._device_s[-1] - self._device_s[0]) / WINDOW_S
+        self._scraped = (self._open_s, busy, p95)
         self._at(now + SCRAPE_S, self._scrape, None)
 
     def _scale(self, now: float, wanted: int) -> None:

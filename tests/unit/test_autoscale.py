@@ -129,7 +129,7 @@ def test_waits_of_one_replica_are_those_of_a_queue():
 
 def test_every_pair_is_scored_once_though_workers_leave_amid_work():
     trace = synthetic("night bulk", 3, POOL.rate, hours=2)
-    nervous = Scaling(share=50, down_stabilization_s=0)
+    nervous = Scaling(share=50, down_stabilization_s=0, least=1)
     outcome = simulated(trace, list_length(nervous))
     replicas = [count for _, count, _ in outcome.curve]
     assert sum(a > b for a, b in pairwise(replicas)) > 3
@@ -140,8 +140,8 @@ def test_every_pair_is_scored_once_though_workers_leave_amid_work():
 
 
 def test_keda_goes_from_zero_at_a_poll_and_to_zero_after_the_cooldown():
-    scaling = Scaling(share=10, least=0, polling_s=20, cooldown_s=100)
-    outcome = simulated(day((1000, 50)), ledger(scaling, "to zero"))
+    scaling = Scaling(share=10, polling_s=20, cooldown_s=100)
+    outcome = simulated(day((1000, 50)), ledger(scaling))
     count = {at: replicas for at, replicas, _ in outcome.curve}
     assert (count[90], count[150]) == (1, 0)
     assert (count[1005], count[1020]) == (0, 1)
@@ -156,8 +156,8 @@ def test_a_list_forgets_what_workers_hold_and_the_ledger_does_not():
     """Steady work of half a replica: nothing ever waits, and yet a worker is at it."""
     random = Random(1)
     steady = day(*[(at / 4 + random.random() / 4, 30) for at in range(4 * 1800)], seconds=1800)
-    to_zero = Scaling(share=10, least=0)
-    assert min(count for _, count, _ in simulated(steady, ledger(to_zero, "ledger")).curve) == 1
+    to_zero = Scaling(share=10, polling_s=30)
+    assert min(count for _, count, _ in simulated(steady, ledger(to_zero)).curve) == 1
     assert min(count for _, count, _ in simulated(steady, list_length(to_zero)).curve) == 0
 
 
