@@ -34,11 +34,10 @@ class Trace:
         return sum(job.pairs for job in self.jobs)
 
 
-def synthetic(name: str, seed: int, rate: float, hours: float = 24) -> Trace:
+def synthetic(name: str, seed: int, rate: float) -> Trace:
     """One of `MAKERS`, `rate` pairs/s being one replica's; loads below are in busy replicas."""
     jobs = MAKERS[name](Random(f"{seed} {name}"), rate)
-    kept = sorted((job for job in jobs if job.at < hours * HOUR), key=lambda job: job.at)
-    return Trace(name, kept, hours * HOUR)
+    return Trace(name, sorted((job for job in jobs if job.at < DAY), key=lambda job: job.at), DAY)
 
 
 def recorded(path: Path) -> Trace:
