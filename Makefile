@@ -13,7 +13,7 @@ MINUTES ?= 10
 CASES ?= 20000
 ROUNDS ?= 5
 
-.PHONY: demo up test check check-deep chaos fuzz soak audit bench wheel model clean
+.PHONY: demo up test check check-deep chaos fuzz soak audit bench autoscale wheel model clean
 
 demo: $(INSTALLED) ## start everything, rank a real example, stop
 	$(RUN) -m scripts.demo
@@ -41,6 +41,9 @@ soak: $(INSTALLED) ## saturation: memory, interactive latency, turns of bulk job
 
 bench: $(INSTALLED) ## beside peers and the CPU's limit, then the queue's cost: ROUNDS=
 	$(RUN) -m benchmarks.compare --rounds $(ROUNDS)
+
+autoscale: $(INSTALLED) ## which autoscaling serves a model of a day best, and our defaults
+	$(RUN) -m benchmarks.autoscale
 
 audit: $(VENV)/.audit ## known vulnerabilities of every pinned package; needs PyPI's own service
 	$(RUN) -m pip_audit --strict --disable-pip --no-deps --requirement constraints.txt

@@ -1,0 +1,1 @@
+"""A model of a day of rerank work, the workers' pods, and what scales them."""
