@@ -18,6 +18,7 @@ from rerankq.errors import SettingsError
 from rerankq.fields import MOST_DOCUMENTS
 
 PREFIX = "RERANKQ_"
+MOST_TOKENS = 1 << 22  # of anything: more is a slip of the finger
 
 
 def _comma_separated(value: object) -> object:
@@ -102,13 +103,19 @@ class Settings(BaseModel):
         "agree with the padded pass.",
     )
     max_length: int = Field(
-        8192, ge=64, description="Tokens of one pair; the model's own limit if that is lower."
+        8192,
+        ge=64,
+        le=MOST_TOKENS,
+        description="Tokens of one pair; the model's own limit if that is lower.",
     )
     max_query_tokens: int = Field(
-        0, ge=0, description="Tokens of a query; 0: as many as leave room for a document."
+        0,
+        ge=0,
+        le=MOST_TOKENS,
+        description="Tokens of a query; 0: as many as leave room for a document.",
     )
     token_budget: int = Field(
-        0, ge=0, description="Tokens of one forward pass; 0: measured at start."
+        0, ge=0, le=MOST_TOKENS, description="Tokens of one forward pass; 0: measured at start."
     )
     shard_tokens: int = Field(
         16_384,

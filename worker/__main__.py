@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import sys
@@ -31,8 +32,8 @@ TRANSPORT = "worker.transport:Transport"
 
 def main() -> int:
     settings = startup.begin()
-    # Until Celery's own handlers are there: a stop while the model loads, or right after.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # While the model loads, its threads would not bear an orderly exit, and nothing is held yet.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     worker: Worker | None = None
     try:
         probe = Probe(settings.metrics_port, ready=lambda: worker is not None and worker.ready)
@@ -46,6 +47,8 @@ def main() -> int:
         log.debug("the model did not load", exc_info=error)
         print(_why(settings, error), file=sys.stderr)
         return 2
+    # Until Celery's own handlers are there.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     app = make_app(settings, name="rerankq-worker")
     tasks.register(app, worker)
     try:

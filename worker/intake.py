@@ -62,7 +62,9 @@ class Intake:
         self._holder = holder
         self._turns = Turns(room.reserve)
         self._rung = threading.Event()
-        self._left = True
+        self._looked = threading.Event()
+        self._taken = False
+        self.left = True  # the last look left something; what comes while there is no room counts
         self._stopping = False
         self._tokenizers = ThreadPoolExecutor(TOKENIZER_THREADS, "tokenizer")
         self._thread = vital.thread("intake", self._run)
@@ -74,9 +76,16 @@ class Intake:
         """Look into the ledger soon."""
         self._rung.set()
 
+    def look(self) -> bool:
+        """Look into the ledger now; false if that found work and could not take any."""
+        self._looked.clear()
+        self._rung.set()
+        self._looked.wait(LOOK_EVERY_S)
+        return self._taken or not self.left
+
     def look_again(self) -> None:
         """There is room again; look into the ledger if the last look left something there."""
-        if self._left:
+        if self.left:
             self._rung.set()
 
     def stop(self) -> None:
@@ -99,13 +108,16 @@ class Intake:
             except RedisError as error:
                 log.warning("nothing taken", extra={"reason": tls.reason(error)})
                 time.sleep(LOOK_EVERY_S)
+                self._rung.set()
+            self._looked.set()
 
     def _take_all(self) -> None:
-        self._left = True  # of what comes while there is no room this worker hears no bell
+        self.left, self._taken = True, False
         while not self._stopping and self._room.free > 0:
             answer = self._take()
+            self._taken = self._taken or bool(answer.entries)
             if not (answer.left and answer.entries):
-                self._left = answer.left or self._room.free <= 0
+                self.left = answer.left or self._room.free <= 0
                 return
 
     def _take(self) -> Take:

@@ -51,13 +51,18 @@ class Room:
         with self._changed:
             self._held += tokens
 
-    def wait_for_room(self) -> None:
-        """Wait until a ledger entry may be taken.
+    @property
+    def empty(self) -> bool:
+        """Nothing is held, nor waited for to be alone."""
+        return self._held == 0 and self._held_by_tasks == 0 and not self._alone
+
+    def wait_for_change(self, seconds: float) -> None:
+        """Until something is given back, at most so long.
 
         Raises: Closed.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or (not self._alone and self.free > 0))
+            self._changed.wait(seconds)
             if self._closed:
                 raise Closed
 

@@ -82,7 +82,7 @@ class Worker:
             self.room,
             Holder(self.id, info.fingerprint, lease_ms),
         )
-        self._bell = Bell(self.ledger, self.room, ring=self.intake.ring)
+        self._bell = Bell(self.ledger, self.room, self.intake)
         self._completion.scored = self.encoder.keep
         self._completion.after = self._look_again
         self._keeper.after_drop = self.intake.ring

@@ -106,8 +106,14 @@ class Ledger:
         return int(now), drain is not None
 
     def heard(self, listen_s: float) -> bool:
-        """Whether a bell rang for this worker within that time; nobody else hears it."""
+        """Whether a bell rings within that time (0: does now); nobody else hears it."""
+        if not listen_s:
+            return self._client.lpop(name(Key.BELL)) is not None
         return self._client.blpop(name(Key.BELL), timeout=listen_s) is not None
+
+    def ring(self) -> None:
+        """Pass a bell on that was heard and cannot be followed."""
+        self._client.lpush(name(Key.BELL), 1)
 
     def gone(self, listen_s: float, *, until: Callable[[], bool]) -> Iterator[str]:
         """Ids of jobs that end with entries open, as it happens.

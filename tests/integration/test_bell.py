@@ -11,6 +11,7 @@ from rerankq.ledger.connection import connect
 from rerankq.ledger.keys import Key, name
 from rerankq.ledger.store import Ledger
 from rerankq.status import JobStatus, Lane
+from tests.conftest import eventually
 from tests.integration.bench import STRIKES, Bench
 from worker.bell import Bell
 from worker.room import Room
@@ -84,50 +85,84 @@ def test_a_lane_that_is_resumed_rings_for_what_waits(bench: Bench) -> None:
     assert bells(bench) == 1
 
 
-@pytest.fixture
-def rung() -> threading.Event:
-    return threading.Event()
+class Listener:
+    """A worker's bell, with an intake that only counts its looks."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.room = Room(100, reserve=0)
+        self.looks = threading.Semaphore(0)
+        self.left = False
+        self.takes = True
+        self.bell = Bell(ledger, self.room, self)  # type: ignore[arg-type]
+
+    def look(self) -> bool:
+        self.looks.release()
+        return self.takes
+
+    def looked(self) -> bool:
+        return self.looks.acquire(timeout=10)
 
 
 @pytest.fixture
-def room() -> Room:
-    return Room(100, reserve=0)
-
-
-@pytest.fixture
-def ledger(redis_url: str) -> Iterator[Ledger]:
+def listeners(redis_url: str) -> Iterator[list[Listener]]:
     with connect(redis_url) as client:
-        yield Ledger(client)
+        listeners = [Listener(Ledger(client)) for _ in range(2)]
+        yield listeners
+        for listener in listeners:
+            listener.room.close()
+            listener.bell.stop()
 
 
-@pytest.fixture
-def bell(ledger: Ledger, room: Room, rung: threading.Event) -> Iterator[Bell]:
-    bell = Bell(ledger, room, ring=rung.set)
-    yield bell
-    room.close()
-    bell.stop()
+def blocked(server: redis.Redis) -> int:
+    return int(server.info("clients")["blocked_clients"])  # type: ignore[index]
 
 
-def test_a_full_worker_leaves_bells_to_others(
-    empty_redis: redis.Redis, ledger: Ledger, bell: Bell, room: Room, rung: threading.Event
+def test_an_idle_worker_is_woken_and_not_a_busy_one(
+    empty_redis: redis.Redis, listeners: list[Listener]
 ) -> None:
-    room.take(100)
-    bell.start()
+    busy, idle = listeners
+    busy.room.take(10)
+    busy.bell.start()
+    idle.bell.start()
+    for _ in range(20):
+        eventually(lambda: blocked(empty_redis) == 1, 10)
+        empty_redis.rpush(BELL, 1)
+        assert idle.looked()
+    assert not busy.looks.acquire(blocking=False)
+    idle.room.take(10)
+    eventually(lambda: blocked(empty_redis) == 0, 10)
     empty_redis.rpush(BELL, 1)
-    assert not rung.wait(0.1)
-    assert ledger.heard(1.0), "another worker's question"
+    eventually(lambda: not empty_redis.exists(BELL), 10)
+    assert any(listener.looks.acquire(timeout=1) for listener in listeners)
+
+
+def test_a_bell_is_left_or_passed_on_where_work_cannot_be_taken(
+    empty_redis: redis.Redis, listeners: list[Listener]
+) -> None:
+    full, knowing = listeners
+    full.room.take(100)
+    knowing.left = True
+    for listener in listeners:
+        listener.bell.start()
     empty_redis.rpush(BELL, 1)
-    room.give_back(100)
-    assert rung.wait(10)
-    assert not empty_redis.exists(BELL)
+    assert not full.looks.acquire(timeout=0.1)
+    knowing.takes = False
+    knowing.left = False
+    assert knowing.looked()
+    knowing.left = True
+    eventually(lambda: empty_redis.llen(BELL) == 1, 10)
+    full.room.give_back(100)
+    assert full.looked()
+    eventually(lambda: not empty_redis.exists(BELL), 10)
 
 
 def test_the_bell_is_heard_again_after_redis_was_away(
-    empty_redis: redis.Redis, bell: Bell, rung: threading.Event
+    empty_redis: redis.Redis, listeners: list[Listener]
 ) -> None:
+    listener = listeners[0]
     empty_redis.set(BELL, "of the wrong type")
-    bell.start()
-    assert not rung.wait(0.1)
+    listener.bell.start()
+    assert not listener.looks.acquire(timeout=0.1)
     empty_redis.delete(BELL)
     empty_redis.rpush(BELL, 1)
-    assert rung.wait(10)
+    assert listener.looked()

@@ -51,3 +51,13 @@ def test_one_that_left_something_looks_again(
         eventually(lambda k=k: holdings.entries() == [f"job_1:{k}"], 10)
         holdings.remove([f"job_1:{k}"])
         intake.look_again()
+
+
+def test_a_look_says_whether_it_found_what_it_could_not_take(
+    bench: Bench, holdings: Holdings, intake: Intake
+) -> None:
+    assert intake.look(), "there was nothing"
+    bench.commit("job_1", shards=2)
+    assert intake.look()
+    assert holdings.entries() == ["job_1:0"]
+    assert not intake.look()

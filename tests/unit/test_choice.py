@@ -125,3 +125,20 @@ def test_golden_scores_are_kept_or_the_worker_does_not_start(tmp_path: Path) -> 
     golden.write_text(json.dumps(cases))
     with pytest.raises(SelfTestFailed, match=r"'an empty document' and '' score .*golden\.json"):
         engine(tmp_path / "demo")
+
+
+def test_a_model_without_finite_scores_is_refused(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    monkeypatch.setattr(choice, "scores", lambda *_: torch.tensor([0.0, float("nan")]))
+    with pytest.raises(UnsupportedModel, match="no finite numbers"):
+        engine(folder)
+
+
+def test_memory_is_what_the_container_has_left(tmp_path: Path) -> None:
+    assert choice._left_of_container(tmp_path) == sys.maxsize
+    (tmp_path / "memory.current").write_text("300\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert choice._left_of_container(tmp_path) == sys.maxsize
+    (tmp_path / "memory.max").write_text("1000\n")
+    assert choice._left_of_container(tmp_path) == 700

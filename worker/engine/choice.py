@@ -22,6 +22,7 @@ from worker.engine.interface import Pair
 from worker.engine.packed import CAUSAL, PackedCausal, PackedClassifier, can_pack
 from worker.engine.padded import PaddedCausal, PaddedClassifier
 from worker.engine.parts import Parts
+from worker.engine.spec import UnsupportedModel
 from worker.engine.trial import least_times
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ def choose(
 
     Raises:
         SettingsError: `packed` is wanted and cannot be.
+        UnsupportedModel: the plain pass gives no finite scores.
     """
     choice = Choice(model, device, padded_pass(model, parts), samples)
     if wanted == "padded":
@@ -78,6 +80,8 @@ class Choice:
         self._device = device
         self._samples = samples
         self._expected = scores(padded, samples, device)
+        if not self._expected.isfinite().all():
+            raise UnsupportedModel("its scores are no finite numbers: the weights are damaged")
         self._allowed = AGREE[str(model.dtype).removeprefix("torch.")]
         if not placement.unquantized(model):
             # Inputs are rounded by what lies beside them, too.
@@ -100,7 +104,7 @@ class Choice:
         model.set_attn_implementation(attention.NAME)
         forward = packed(found)
         if difference := self._difference(forward):
-            self.reasons.append(f"packed, {difference}")
+            self.reasons.append(f"padded: packed, {difference}")
             model.set_attn_implementation(plain)
             return False
         self.forward = forward
@@ -154,11 +158,22 @@ class Choice:
 
 
 def available_memory() -> int:
-    """Bytes this machine has left, as Linux estimates it; elsewhere as much as one likes."""
+    """Bytes this machine has left, as Linux estimates it, or its container, whichever is less;
+    elsewhere as much as one likes."""
     path = Path("/proc/meminfo")
     text = path.read_text() if path.exists() else ""
     found = re.search(r"^MemAvailable:\s+(\d+) kB", text, re.MULTILINE)
-    return int(found[1]) * 1024 if found else sys.maxsize
+    machine = int(found[1]) * 1024 if found else sys.maxsize
+    return min(machine, _left_of_container(Path("/sys/fs/cgroup")))
+
+
+def _left_of_container(group: Path) -> int:
+    """By the limit that a container's (version 2) control group shows within it."""
+    try:
+        limit, used = ((group / f"memory.{what}").read_text() for what in ("max", "current"))
+    except OSError:
+        return sys.maxsize
+    return sys.maxsize if limit.strip() == "max" else max(0, int(limit) - int(used))
 
 
 def padded_pass(model: Any, parts: Parts) -> Forward:
