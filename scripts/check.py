@@ -13,6 +13,7 @@ CHECKS = {
     "format": [str(BIN / "ruff"), "format", "--check", "."],
     "types": [str(BIN / "mypy")],
     "imports": [str(BIN / "lint-imports")],
+    "images": [sys.executable, "-m", "scripts.images"],
 }
 
 
