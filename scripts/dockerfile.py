@@ -7,7 +7,7 @@ import re
 import shlex
 from dataclasses import dataclass, field
 
-CONTINUED = re.compile(r"\\\n(?:[ \t]*#.*\n)*")
+COMMENT = re.compile(r"^[ \t]*#.*\n", re.MULTILINE)
 OPTION = re.compile(r"--(\S+?)(?:=(\S+))?\s+")
 
 
@@ -71,8 +71,9 @@ def parse(text: str) -> Dockerfile:
 
 
 def _instructions(text: str) -> list[tuple[str, str]]:
-    lines = CONTINUED.sub(" ", text).splitlines()
-    found = [line.strip().partition(" ") for line in lines if line.strip()[:1] not in ("", "#")]
+    # Comments go first: one inside a continued instruction does not end it.
+    lines = COMMENT.sub("", text).replace("\\\n", " ").splitlines()
+    found = [line.strip().partition(" ") for line in lines if line.strip()]
     return [(keyword.upper(), rest.strip()) for keyword, _, rest in found]
 
 
@@ -93,10 +94,6 @@ def _apply(image: Image, keyword: str, rest: str) -> None:
     match keyword:
         case "ENV":
             image.env |= dict(_pair(word) for word in shlex.split(rest))
-        case "WORKDIR":
-            image.workdir = rest
-        case "USER":
-            image.user = rest
         case "EXPOSE":
             image.ports += tuple(rest.split())
         case "COPY":
@@ -106,13 +103,23 @@ def _apply(image: Image, keyword: str, rest: str) -> None:
                 image.copies += (Copy(tuple(sources), target),)
         case "RUN":
             image.runs += (rest,)
+        case "HEALTHCHECK":
+            kind, _, command = _options(rest)[1].partition(" ")
+            image.healthcheck = _exec_form(command) if kind == "CMD" else None
+        case _:
+            _set(image, keyword, rest)
+
+
+def _set(image: Image, keyword: str, rest: str) -> None:
+    match keyword:
+        case "WORKDIR":
+            image.workdir = rest
+        case "USER":
+            image.user = rest
         case "ENTRYPOINT":
             image.entrypoint = _exec_form(rest)
         case "CMD":
             image.command = _exec_form(rest)
-        case "HEALTHCHECK":
-            kind, _, command = _options(rest)[1].partition(" ")
-            image.healthcheck = _exec_form(command) if kind == "CMD" else None
         case "LABEL":
             pass
         case _:

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ COMPOSE, OVERRIDES = "docker-compose.yml", ("docker-compose.gpu.yml",)
 UID = "10001:10001"
 ONLY_REQUIRED = {"REDIS_PASSWORD": "x"}
 SECRET = re.compile(r"(PASSWORD|TOKEN|SECRET|KEYS|REDISCLI_AUTH)$")
+INSTALL = re.compile(r"pip (?:--python \S+ )?install (.*?)(?:&&|$)")
 DOCUMENTED = re.compile(r"^```dockerfile\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -70,18 +71,23 @@ def of_image(dockerfile: Dockerfile, module: str, ignored: str) -> Iterator[str]
         yield f"its entry point is not python -m {module} in exec form"
     if image.healthcheck is None:
         yield "has no health check in exec form"
-    for missing in {"rerankq", module} - {name for copy in image.copies for name in copy.sources}:
-        yield f"copies no {missing}"
+    copied = {name for copy in image.copies for name in copy.sources}
+    if missing := {"rerankq", module} - copied:
+        yield f"copies no {', '.join(sorted(missing))}"
     for stage in dockerfile.stages.values():
-        for run in stage.runs:
-            for install in re.findall(r"pip (?:--python \S+ )?install (.*?)(?:&&|$)", run):
-                if "--constraint constraints.txt" not in install:
-                    yield f"installs without the constraints: {install.strip()}"
+        yield from _of_installs(stage.runs)
         for source in (source for copy in stage.copies for source in copy.sources):
             if not (ROOT / source).exists():
                 yield f"copies {source}, which is not there"
             if f"!{source}" not in ignored.splitlines():
                 yield f"copies {source}, which .dockerignore keeps out"
+
+
+def _of_installs(runs: Iterable[str]) -> Iterator[str]:
+    for run in runs:
+        for install in INSTALL.findall(run):
+            if "--constraint constraints.txt" not in install:
+                yield f"installs without the constraints: {install.strip()}"
 
 
 def of_compose(compose: Mapping[str, Any], images: Mapping[str, Dockerfile]) -> Iterator[str]:
@@ -128,9 +134,12 @@ def _of_environment(environment: Mapping[str, str]) -> Iterator[str]:
         if SECRET.search(name) and not value.startswith("${"):
             yield f"{name} is written down"
         for variable in VARIABLE.finditer(value):
-            if SECRET.search(variable["name"] or "") and variable["rule"] != ":?":
-                if variable["word"]:
-                    yield f"{variable['name']} has a default"
+            if (
+                SECRET.search(variable["name"] or "")
+                and variable["rule"] == ":-"
+                and variable["word"]
+            ):
+                yield f"{variable['name']} has a default"
     if unknown := unknown_variables(environment):
         yield f"unknown settings: {', '.join(unknown)}"
     try:

@@ -18,6 +18,7 @@ import venv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -70,7 +71,7 @@ class Ground:
             ("/opt/venv/bin", str(self.folder / "venv" / "bin")),
             ("${PATH}", os.environ["PATH"]),
             ("/etc/redis/redis.conf", str(ROOT / "config" / "redis.conf")),
-            ("/tmp", str(self.folder / "tmp")),
+            ("/tmp", str(self.folder / "tmp")),  # noqa: S108
             ("/cache", str(self.folder / "cache")),
             ("@redis:6379", f"@127.0.0.1:{self.redis_port}"),
             ("redis-cli", f"redis-cli -p {self.redis_port}"),
@@ -80,12 +81,9 @@ class Ground:
             text = text.replace(theirs, ours)
         return text
 
-    def built(self, name: str, service: dict[str, object]) -> Part:
+    def built(self, name: str, service: dict[str, Any]) -> Part:
         """The last stage of the service's Dockerfile with the service's own settings over it."""
-        build, environment = service["build"], service["environment"]
-        assert isinstance(build, dict)
-        assert isinstance(environment, dict)
-        image = parse((ROOT / build["dockerfile"]).read_text()).last
+        image = parse((ROOT / service["build"]["dockerfile"]).read_text()).last
         folder = self.folder / name
         for copy in image.copies:
             for source in copy.sources:
@@ -94,7 +92,7 @@ class Ground:
                     folder / copy.target,
                     ignore=shutil.ignore_patterns("__pycache__"),
                 )
-        env = {key: self.here(value) for key, value in (image.env | environment).items()}
+        env = {key: self.here(value) for key, value in (image.env | service["environment"]).items()}
         # In place of the packages that the image installs; no .pth file there is followed.
         env["PYTHONPATH"] = sysconfig.get_path("purelib")
         env["RERANKQ_METRICS_PORT"] = str(self.metrics_port)
@@ -102,35 +100,24 @@ class Ground:
         assert image.healthcheck
         command = [self.here(word) for word in [*image.entrypoint, *(image.command or [])]]
         check = [self.here(word) for word in image.healthcheck]
-        for mount in service.get("volumes", []):  # type: ignore[attr-defined]
+        for mount in service.get("volumes", []):
             source, target = mount.split(":")[:2]
             if source.startswith("./"):
                 inside = folder / Path(target).relative_to(image.workdir)
                 inside.parent.mkdir(parents=True)
                 inside.symlink_to(ROOT / source)
-        # Popen looks a program up in this process's PATH, not in the one it is given.
-        return Part([found(command[0], env), *command[1:]], [found(check[0], env), *check[1:]], env, folder)
+        return Part(command, check, env, folder)
 
-    def redis(self, service: dict[str, object]) -> Part:
-        command, health, environment = (service[k] for k in ("command", "healthcheck", "environment"))
-        assert isinstance(command, list)
-        assert isinstance(health, dict)
-        assert isinstance(environment, dict)
+    def redis(self, service: dict[str, Any]) -> Part:
         folder = self.folder / "redis"
         folder.mkdir()
         programs = [str(Path(find_server()).parent), str(Path(sys.executable).parent)]
-        env = environment | {"PATH": os.pathsep.join([*programs, os.environ["PATH"]])}
+        env = service["environment"] | {"PATH": os.pathsep.join([*programs, os.environ["PATH"]])}
         # The image's working directory is its data's; its port is not free here.
-        script = f"{self.here(command[2])} --port {self.redis_port}"
-        return Part(
-            [*command[:2], script], ["sh", "-c", self.here(health["test"][1])], env, folder
-        )
-
-
-def found(program: str, env: dict[str, str]) -> str:
-    path = shutil.which(program, path=env["PATH"])
-    assert path
-    return path
+        *shell, script = service["command"]
+        check = self.here(service["healthcheck"]["test"][1])
+        script = f"{self.here(script)} --port {self.redis_port}"
+        return Part([*shell, script], ["sh", "-c", check], env, folder)
 
 
 @pytest.fixture(scope="module")
@@ -163,9 +150,9 @@ def test_the_parts_start_in_order_answer_and_end(parts: dict[str, Part]) -> None
     store.start()
     eventually(store.healthy)
     url = front.env["RERANKQ_REDIS_URL"]
-    with redis.Redis.from_url(url.replace(f":{PASSWORD}@", "")) as anyone:
-        with pytest.raises(redis.AuthenticationError):
-            anyone.ping()
+    anyone = redis.Redis.from_url(url.replace(f":{PASSWORD}@", ""))
+    with anyone, pytest.raises(redis.AuthenticationError):
+        anyone.ping()
     with redis.Redis.from_url(url) as client:
         for name, value in (
             ("appendonly", "yes"),

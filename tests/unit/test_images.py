@@ -134,7 +134,7 @@ def test_the_gpu_file_names_arguments_that_the_image_has(parsed: dict[str, Docke
     assert both["services"]["worker"]["build"]["dockerfile"] == "Dockerfile.worker"
     both["services"]["worker"]["build"]["args"]["BASIS"] = "x"
     said = list(images.of_compose(both, parsed))
-    assert said == ["worker: gives the build unknown arguments: BASIS"]
+    assert "worker: gives the build unknown arguments: BASIS" in said
 
 
 def test_nothing_starts_without_a_password() -> None:
