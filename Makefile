@@ -13,7 +13,7 @@ MINUTES ?= 10
 CASES ?= 20000
 ROUNDS ?= 5
 
-.PHONY: demo up test check check-deep chaos fuzz soak audit bench autoscale wheel model clean
+.PHONY: demo up test check check-deep chaos fuzz soak audit bench autoscale wheel model containers clean
 
 demo: $(INSTALLED) ## start everything, rank a real example, stop
 	$(RUN) -m scripts.demo
@@ -53,6 +53,9 @@ wheel: $(INSTALLED) ## dist/rerankq-*.whl, the light client
 
 model: $(INSTALLED) ## train the demo model anew
 	$(RUN) -m scripts.train_demo_model --output models/demo
+
+containers: $(INSTALLED) ## build both images and run them: CONTAINER_ENGINE=docker or podman
+	$(RUN) -m pytest -m container tests/integration/test_containers.py
 
 clean:
 	rm -rf .venv .run dist build

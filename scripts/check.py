@@ -16,6 +16,7 @@ CHECKS = {
     "yaml": [str(BIN / "yamllint"), "--strict", "--config-file", "k8s/.yamllint", "k8s"],
     "manifests": [sys.executable, "-m", "scripts.manifests"],
     "monitoring": [sys.executable, "-m", "scripts.monitoring"],
+    "images": [sys.executable, "-m", "scripts.images"],
 }
 
 

@@ -1,7 +1,8 @@
 """Hearing that there is work: an idle worker blocks on Redis, a busy one asks now and then.
 
 So a job goes to a worker that does nothing, if there is one, and never lies behind a busy one's
-batch. A bell names no work, so a lost one costs no more than the time until the intake looks by itself.
+batch. A bell names no work, so a lost one costs no more than the time until the intake looks by
+itself.
 """
 
 from __future__ import annotations

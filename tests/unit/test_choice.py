@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from worker.engine.hosted import HostedEngine, host
 from worker.engine.interface import Layout
 from worker.engine.kernels import Kernels, fused, products
 from worker.engine.linears import PackedLinear
+from worker.engine.spec import UnsupportedModel
 
 QUESTION = ("what is a license?", None, ["a grant of rights", "", "word " * 200, "of all " * 3000])
 
