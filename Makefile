@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
+PROMETHEUS := $(VENV)/.prometheus
 
 SEEDS ?= 1 2 3
 JOBS ?= 2000
@@ -21,10 +22,10 @@ demo: $(INSTALLED) ## start everything, rank a real example, stop
 up: $(INSTALLED) ## keep the system running: PORT= WORKERS= MODEL=
 	$(RUN) -m scripts.up
 
-test: $(INSTALLED) ## all tests, on a Redis and workers of their own
+test: $(INSTALLED) $(PROMETHEUS) ## all tests, on a Redis and workers of their own
 	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-check: $(INSTALLED) ## format, lint, types, import rules
+check: $(INSTALLED) $(PROMETHEUS) ## format, lint, types, import rules
 	$(RUN) -m scripts.check
 
 check-deep: $(INSTALLED) ## security rules on the manifests; installs checkov apart
@@ -59,6 +60,10 @@ containers: $(INSTALLED) ## build both images and run them: CONTAINER_ENGINE=doc
 
 clean:
 	rm -rf .venv .run dist build
+
+$(PROMETHEUS): $(INSTALLED) scripts/install_prometheus.py
+	$(RUN) scripts/install_prometheus.py
+	touch $@
 
 $(VENV)/.audit: $(INSTALLED)
 	$(RUN) -m pip install --quiet --constraint constraints.txt --group audit
