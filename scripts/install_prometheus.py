@@ -14,8 +14,6 @@ import subprocess
 import sys
 
 HOW = "promtool and prometheus are missing: install the package prometheus (2.40 or newer)"
-    "promtool and prometheus are missing: install your system's package prometheus (2.40 or newer)"
-)
 
 
 def main() -> int:
