@@ -24,7 +24,7 @@ up: $(INSTALLED) ## keep the system running: PORT= WORKERS= MODEL=
 test: $(INSTALLED) ## all tests, on a Redis and workers of their own
 	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-check: $(INSTALLED) ## format, lint, types, import rules
+check: $(INSTALLED) ## format, lint, types, import rules, images
 	$(RUN) -m scripts.check
 
 chaos: $(INSTALLED) ## kill, freeze, cut and drain under load: SEEDS= JOBS= KILLS= STORM= DRAINS=
