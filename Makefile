@@ -25,7 +25,7 @@ up: $(INSTALLED) ## keep the system running: PORT= WORKERS= MODEL=
 test: $(INSTALLED) $(PROMETHEUS) ## all tests, on a Redis and workers of their own
 	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-check: $(INSTALLED) $(PROMETHEUS) ## format, lint, types, import rules
+check: $(INSTALLED) $(PROMETHEUS) ## format, lint, types, import rules, manifests, rules, dashboards, images
 	$(RUN) -m scripts.check
 
 check-deep: $(INSTALLED) ## security rules on the manifests; installs checkov apart

@@ -79,11 +79,10 @@ def test_both_images_run_locked_up_and_stop_cleanly(settings: list[str]) -> None
     port = free_port()
     command = ("--host", "127.0.0.1", "--port", str(port))
     model = f"--volume={ROOT / 'models' / 'demo'}:/app/models/demo:ro"
-    containers = [
-        Container("api", *settings, command=command),
-        Container("worker", *settings, model),
-    ]
+    containers: list[Container] = []
     try:
+        containers.append(Container("api", *settings, command=command))
+        containers.append(Container("worker", *settings, model))
         for container in containers:
             eventually(lambda container=container: container.healthy(port), 120)
         body = {"query": "ports", "documents": ["ss lists ports.", "Knead the dough."]}
