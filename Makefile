@@ -62,7 +62,7 @@ clean:
 	rm -rf .venv .run dist build
 
 $(PROMETHEUS): $(INSTALLED) scripts/install_prometheus.py
-	$(RUN) scripts/install_prometheus.py
+	$(RUN) -m scripts.install_prometheus
 	touch $@
 
 $(VENV)/.audit: $(INSTALLED)

@@ -19,6 +19,7 @@ from prometheus_client import REGISTRY
 import api.metrics
 import worker.metrics
 from scripts import promql
+from scripts.install_prometheus import HOW
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / "config"
@@ -61,10 +62,7 @@ def find(tool: str) -> str:
     """
     if path := shutil.which(tool):
         return path
-    raise NoPrometheus(
-        f"no {tool} on the PATH; install Prometheus 2.42 or newer (Debian: apt-get install "
-        "--no-install-recommends prometheus; macOS: brew install prometheus)"
-    )
+    raise NoPrometheus(f"no {tool} on the PATH; {HOW}")
 
 
 def rules() -> list[dict[str, Any]]:

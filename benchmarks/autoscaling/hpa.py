@@ -107,9 +107,11 @@ class Hpa:
             return current
         steady = self._stabilized(now, current, proposal)
         if steady > current:
-            return min(steady, self._most, max(current, self._up_limit(now, current)))
+            limit = self._limit(now, current, self._behavior.up, grows=1)
+            return min(steady, self._most, max(current, limit))
         if steady < current:
-            return max(steady, self._least, min(current, self._down_limit(now, current)))
+            limit = self._limit(now, current, self._behavior.down, grows=-1)
+            return max(steady, self._least, min(current, limit))
         return current
 
     def _stabilized(self, now: float, current: int, proposal: int) -> int:
@@ -122,31 +124,17 @@ class Hpa:
         self._recommended.append((now, proposal))
         return min(max(current, up), down)
 
-    def _up_limit(self, now: float, current: int) -> int:
-        rules = self._behavior.up
+    def _limit(self, now: float, current: int, rules: Rules, *, grows: int) -> int:
+        """How far the rules let it go; `grows` is 1 upwards, -1 downwards."""
         if rules.select == "Disabled":
             return current
-        limits = []
+        reached = []
         for limit in rules.limits:
             start = self._before(now, current, limit.period_s)
-            if limit.kind == "Pods":
-                limits.append(start + limit.value)
-            else:
-                limits.append(ceil(start * (100 + limit.value) / 100))
-        return max(limits) if rules.select == "Max" else min(limits)
-
-    def _down_limit(self, now: float, current: int) -> int:
-        rules = self._behavior.down
-        if rules.select == "Disabled":
-            return current
-        limits = []
-        for limit in rules.limits:
-            start = self._before(now, current, limit.period_s)
-            if limit.kind == "Pods":
-                limits.append(start - limit.value)
-            else:
-                limits.append(start * (100 - limit.value) // 100)
-        return min(limits) if rules.select == "Max" else max(limits)
+            # A percentage is of what there was, and rounded so that it always moves one.
+            step = limit.value if limit.kind == "Pods" else -(-start * limit.value // 100)
+            reached.append(grows * start + step)
+        return grows * (max(reached) if rules.select == "Max" else min(reached))
 
     def _before(self, now: float, current: int, period_s: int) -> int:
         """The replicas there were a period ago, by what this autoscaler changed since."""

@@ -192,10 +192,7 @@ class AsyncLedger:
     async def counts(self) -> dict[tuple[str, ...], int]:
         """(status, lane) -> jobs that ever reached it."""
         fields = await self._client.hgetall(name(Key.COUNTS))
-        split: Sequence[tuple[list[str], int]] = [
-            (key.decode().split(), int(value)) for key, value in fields.items()
-        ]
-        return {tuple(labels): value for labels, value in split}
+        return {tuple(key.decode().split()): int(value) for key, value in fields.items()}
 
     async def failures(self) -> dict[tuple[str, ...], int]:
         """(code of the error,) -> jobs that ever failed with it."""

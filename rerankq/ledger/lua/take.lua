@@ -7,8 +7,8 @@
 -- A suspect (see reap) is only taken alone: with `alone`, by a worker that holds nothing else.
 -- ARGV: worker, model fingerprint, lease ms, record version, most entries, room, bulk_room,
 --       bulk's turn (0/1), nothing held (0/1), alone (0/1).
--- Returns {bulk still ready, anything still ready, whether to come back alone (0/1), {entry, lane, fair score, tokens,
--- ms since acceptance, context, input}, ...}.
+-- Returns {bulk still ready, anything still ready, whether to come back alone (0/1), {entry, lane,
+-- fair score, tokens, ms since acceptance, context, input}, ...}.
 go_on_when_full()
 local worker, model = ARGV[1], ARGV[2]
 local lease, version = tonumber(ARGV[3]), tonumber(ARGV[4])
