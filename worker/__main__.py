@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -11,6 +12,7 @@ import threading
 from typing import Any
 
 from celery import Celery, signals
+from celery.worker import state
 
 from rerankq import startup
 from rerankq.celery_app import make_app
@@ -47,8 +49,11 @@ def main() -> int:
         log.debug("the model did not load", exc_info=error)
         print(_why(settings, error), file=sys.stderr)
         return 2
-    # Until Celery's own handlers are there.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # Until Celery's own handlers are there. An exception would be lost if it met a `__del__`.
+    signal.signal(signal.SIGTERM, lambda *_: setattr(state, "should_stop", 0))
+    # What is there now stays; going through torch's objects again and again holds all threads up.
+    gc.collect()
+    gc.freeze()
     app = make_app(settings, name="rerankq-worker")
     tasks.register(app, worker)
     try:
@@ -100,4 +105,7 @@ def _consume(app: Celery, worker: Worker, concurrency: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(code)  # nothing is left to save, and taking torch apart takes seconds

@@ -15,7 +15,7 @@ from worker.holdings import Holdings
 
 log = logging.getLogger(__name__)
 
-LISTEN_S = 1.0  # also how fast it notices a stop
+LISTEN_S = 1.0
 RECONNECT_S = 1.0
 
 
@@ -42,9 +42,8 @@ class Withdrawals:
         self._thread.start()
 
     def stop(self) -> None:
+        """Hear no more; nothing is held any longer that could be dropped."""
         self._stopped.set()
-        if self._thread.ident is not None:
-            self._thread.join()
 
     def _run(self) -> None:
         while not self._stopped.is_set():

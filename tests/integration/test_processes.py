@@ -437,3 +437,35 @@ def test_every_process_ends_cleanly(start_system: StartSystem) -> None:
     processes = [child.process for child in system.children]
     system.stop()
     assert [process.returncode for process in processes if process] == [0, 0, 0]
+
+
+TERMINATED_IN_A_DEL = """
+import os, signal, sys
+from worker import __main__ as program
+
+class Doomed:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        sum(range(100))  # the handler runs in here
+
+make_app = program.make_app
+def make_app_and_be_told(*args, **kwargs):
+    Doomed()
+    return make_app(*args, **kwargs)
+
+program.make_app = make_app_and_be_told
+sys.exit(program.main())
+"""
+
+
+def test_a_sigterm_just_before_celerys_handlers_is_not_lost(
+    empty_redis: redis.Redis, redis_url: str
+) -> None:
+    env = clean_environment(
+        RERANKQ_REDIS_URL=redis_url, RERANKQ_MODEL="models/demo", RERANKQ_METRICS_PORT="0"
+    )
+    line = [sys.executable, "-c", TERMINATED_IN_A_DEL]
+    said = subprocess.run(line, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    assert said.returncode == 0, said.stderr
+    assert '"drained"' in said.stderr
+    assert empty_redis.zcard("rerankq:workers") == 0
