@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 
@@ -27,8 +28,9 @@ def main() -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return startup.EXIT_USAGE
-    # uvicorn raises the signal that stopped it once more at its end; a clean stop exits 0.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # Before uvicorn has its own handlers nothing is held; it raises the signal that stopped it once
+    # more at its end, and a clean stop exits 0. An exception would be lost if it met a `__del__`.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     uvicorn.run(
         app,
         host=args.host,
