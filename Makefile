@@ -14,7 +14,7 @@ MINUTES ?= 10
 CASES ?= 20000
 ROUNDS ?= 5
 
-.PHONY: demo up test check check-deep chaos fuzz soak audit bench autoscale wheel model containers clean
+.PHONY: demo up test check check-deep chaos fuzz soak audit bench autoscale scale wheel model containers clean
 
 demo: $(INSTALLED) ## start everything, rank a real example, stop
 	$(RUN) -m scripts.demo
@@ -45,6 +45,9 @@ bench: $(INSTALLED) ## beside peers and the CPU's limit, then the queue's cost: 
 
 autoscale: $(INSTALLED) ## which autoscaling serves a model of a day best, and our defaults
 	$(RUN) -m benchmarks.autoscale
+
+scale: $(INSTALLED) ## workers that share one Redis, with simulated devices: where it bends
+	$(RUN) -m benchmarks.scale
 
 audit: $(VENV)/.audit ## known vulnerabilities of every pinned package; needs PyPI's own service
 	$(RUN) -m pip_audit --strict --disable-pip --no-deps --requirement constraints.txt
