@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from queue import SimpleQueue
 
 import httpx
 import redis
@@ -27,7 +28,8 @@ from rerankq.status import JobStatus, Lane
 
 SHARDS_A_JOB = 4
 VARIANTS = 8  # different jobs; a query of its own makes each one's pairs different from all others'
-LOOK_EVERY_S = 0.01
+LOOK_EVERY_S = 0.02
+SUBMITTERS = 4
 CHECKED = 20  # jobs whose scores are looked at
 
 Submit = Callable[["Texts", str], str]  # a variant and a query; the job's id
@@ -125,10 +127,10 @@ def by_http(urls: Sequence[str]) -> Submit:
 
 
 class Feeder:
-    """Threads that keep at least so many shards open.
+    """One thread looks how many shards are open, others submit what is missing.
 
     Args:
-        ahead: shards; more than all workers together hold.
+        ahead: shards to keep open; more than all workers together hold.
     """
 
     def __init__(
@@ -140,8 +142,10 @@ class Feeder:
         self._jobs = jobs
         self._ahead = ahead
         self._numbers = itertools.count()
+        self._wanted: SimpleQueue[int | None] = SimpleQueue()  # numbers of jobs to submit
         self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(4)]
+        self._threads = [threading.Thread(target=self._submit) for _ in range(SUBMITTERS)]
+        self._threads.append(threading.Thread(target=self._look))
         self._first: dict[str, Texts] = {}
         self.dry = 0  # looks that found less than a quarter of `ahead`
 
@@ -154,15 +158,21 @@ class Feeder:
         for thread in self._threads:
             thread.join()
 
-    def _run(self) -> None:
-        submit = self._make_submit()
-        while not self._over.is_set():
+    def _look(self) -> None:
+        while not self._over.wait(LOOK_EVERY_S):
             open_shards = int(self._client.zcard(name(Key.PENDING, Lane.BULK)))
-            if open_shards >= self._ahead:
-                self._over.wait(LOOK_EVERY_S)
-                continue
             self.dry += open_shards < self._ahead / 4
-            number = next(self._numbers)
+            coming = self._wanted.qsize() * SHARDS_A_JOB
+            for _ in range((self._ahead - open_shards - coming) // SHARDS_A_JOB):
+                self._wanted.put(next(self._numbers))
+        for _ in range(SUBMITTERS):
+            self._wanted.put(None)
+
+    def _submit(self) -> None:
+        submit = self._make_submit()
+        while (number := self._wanted.get()) is not None:
+            if self._over.is_set():
+                continue
             texts = self._jobs[number % len(self._jobs)]
             job_id = submit(texts, _query(number))
             if number < CHECKED:
