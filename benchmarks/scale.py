@@ -42,9 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         wrong += failed
     text = report.whole(rows, _title(options), cores())
     print(f"\n{text}")
-    target = ROOT / ".bench" / "scale.md"
-    target.parent.mkdir(exist_ok=True)
-    target.write_text(text + "\n")
+    options.output.parent.mkdir(exist_ok=True)
+    options.output.write_text(text + "\n")
     for job_id in wrong:
         print(f"incomplete or wrong: {job_id}", file=sys.stderr)
     return 1 if wrong else 0
@@ -128,6 +127,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=10.0, help="measured, for each row")
     parser.add_argument("--document-bytes", type=int, default=1024)
     parser.add_argument("--apis", type=int, default=0, help="0: past them")
+    parser.add_argument("--output", type=Path, default=ROOT / ".bench" / "scale.md")
     return parser.parse_args(argv)
 
 
