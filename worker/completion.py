@@ -62,7 +62,8 @@ class Completion:
         self._steps: SimpleQueue[_Step | None] = SimpleQueue()
         self._thread = vital.thread("completion", self._run)
         self._give_up_at = float("inf")
-        self.after: Callable[[], None] = lambda: None  # called when room was given back
+        # Called when room was given back: whether a public task may have ended by it.
+        self.after: Callable[[bool], None] = lambda _: None
         self.scored: Callable[[Work], None] = lambda _: None  # must not block
 
     def start(self) -> None:
@@ -116,10 +117,10 @@ class Completion:
     def _run(self) -> None:
         while (step := self._steps.get()) is not None:
             steps, last = self._with_others(step)
-            self._write(steps)
+            ended = self._write(steps)
             for done in steps:
                 self._holdings.remove(done.entries)
-            self.after()
+            self.after(ended)
             if last:
                 return
 
@@ -136,19 +137,21 @@ class Completion:
             steps.append(step)
         return steps, False
 
-    def _write(self, steps: list[_Step]) -> None:
+    def _write(self, steps: list[_Step]) -> bool:
+        """Whether anything came of it but stored scores."""
         while time.monotonic() < self._give_up_at:
             try:
-                self._ledger.run_all([step.call for step in steps])
-                return
+                answers = self._ledger.run_all([step.call for step in steps])
+                return any(answer != "stored" for answer in answers)
             except RedisError as error:
                 if not may_pass(error):
                     self._write_apart(steps, error)
-                    return
+                    return True
                 # A replay of any call is harmless, so all of them are repeated.
                 log.warning("results wait for redis", extra={"reason": str(error)})
                 time.sleep(RETRY_S)
         log.error("results given up; their leases lapse", extra={"steps": len(steps)})
+        return False
 
     def _write_apart(self, steps: list[_Step], error: RedisError) -> None:
         """One call that Redis will never take must not hold up the others."""

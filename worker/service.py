@@ -116,10 +116,10 @@ class Worker:
         self.outbox = Outbox(app, self.ledger, again_ms=again_ms)
         self.outbox.start()
 
-    def _look_again(self) -> None:
-        """Something was completed: there is room, and a job may have ended."""
+    def _look_again(self, ended: bool) -> None:
+        """Something was completed: there is room, and a public task may have ended."""
         self.intake.look_again()
-        if self.outbox is not None:
+        if ended and self.outbox is not None:
             self.outbox.ring()
 
     def drain(self) -> None:

@@ -71,8 +71,6 @@ def limit(row: Row, cores: int) -> str:
         return "the devices, as it should be"
     if row.use.redis > NEARLY:
         return "Redis has its core full"
-    if row.dry:
-        return "the load was too slow"
     use = row.use
     if use.machine > NEARLY * cores:
         ours = use.workers.cpu_s + use.redis + use.apis + use.load
@@ -80,7 +78,7 @@ def limit(row: Row, cores: int) -> str:
             f"the machine's {cores} cores: workers {use.workers.cpu_s:.2f}, Redis {use.redis:.2f}, "
             f"load {use.load + use.apis:.2f}, others {max(0.0, use.machine - ours):.2f}"
         )
-    return "waiting for one another"
+    return "the load was too slow" if row.dry else "waiting for one another"
 
 
 def whole(rows: Sequence[Row], title: str, cores: int) -> str:

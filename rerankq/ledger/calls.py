@@ -161,8 +161,11 @@ def hold(worker: str, lease_ms: int, entries: Iterable[str], *, mark: bool) -> C
     )
 
 
-def complete(entry: str, output: ShardOutput, model: str, revision: str) -> Call[bool]:
-    """The answer: whether this call's scores are the ones that count."""
+Completed = Literal["stored", "due", "gone"]
+
+
+def complete(entry: str, output: ShardOutput, model: str, revision: str) -> Call[Completed]:
+    """The answer: `gone` if others' scores count; `due` if a public task's result is due by it."""
     return Call(
         "complete",
         (
@@ -174,7 +177,7 @@ def complete(entry: str, output: ShardOutput, model: str, revision: str) -> Call
             model,
             revision,
         ),
-        lambda answer: answer == b"stored",
+        lambda answer: answer.decode(),
     )
 
 

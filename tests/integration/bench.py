@@ -90,7 +90,7 @@ class Bench:
 
     def complete(self, entry: str, revision: str = "rev") -> bool:
         output = ShardOutput(0, (1.5,), (), 7)
-        return self.ledger.run(calls.complete(entry, output, "m", revision))
+        return self.ledger.run(calls.complete(entry, output, "m", revision)) != "gone"
 
     def finish(self, job_id: str, status: JobStatus, problem: Problem | None = None) -> bool:
         return self.ledger.run(calls.finish(job_id, status, problem))

@@ -111,6 +111,10 @@ def listeners(redis_url: str) -> Iterator[list[Listener]]:
         for listener in listeners:
             listener.room.close()
             listener.bell.stop()
+        # A client that is closed under a vital thread would end the whole test run.
+        for listener in listeners:
+            if listener.bell._thread.ident is not None:
+                listener.bell._thread.join(10)
 
 
 def blocked(server: redis.Redis) -> int:

@@ -3,7 +3,7 @@
 -- Postcondition: the input is gone and the output stored, the entry is in no index, the job has
 -- one less to go; at zero it has succeeded. A replay answers `gone` and counts nothing twice.
 -- ARGV: entry, output, documents, tokens, truncated, model id, model revision.
--- Returns stored | gone.
+-- Returns stored | due (stored, and the result of its public task can be published) | gone.
 go_on_when_full()
 local entry, output = ARGV[1], ARGV[2]
 local id, k = job_and_k(entry)
@@ -25,5 +25,6 @@ elseif not string.find(revision, ARGV[7], 1, true) then
   -- Its first model's workers are all gone; whoever reads the scores is told.
   redis.call('HSET', key, 'revision', revision .. '+' .. ARGV[7])
 end
-if redis.call('HINCRBY', key, 'left', -1) == 0 then finish(id, 'succeeded', '', now_ms()) end
-return 'stored'
+if redis.call('HINCRBY', key, 'left', -1) > 0 then return 'stored' end
+finish(id, 'succeeded', '', now_ms())
+return redis.call('HEXISTS', key, 'task') == 1 and 'due' or 'stored'
