@@ -178,6 +178,11 @@ class Feeder:
             if number < CHECKED:
                 self._first[job_id] = texts
 
+    @property
+    def checked(self) -> list[str]:
+        """The jobs whose scores are looked at."""
+        return list(self._first)
+
     def wrong(self) -> list[str]:
         """Of the first jobs, those that did not come back complete and right."""
         return [job_id for job_id, texts in self._first.items() if not self._right(job_id, texts)]
