@@ -23,12 +23,13 @@ from pathlib import Path
 
 from benchmarks.machine import cores, describe
 from benchmarks.scaling import load, meters, report
-from scripts.localsystem import LocalSystem
+from scripts.localsystem import Child, LocalSystem
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKERS = (1, 2, 4, 8, 16, 32)
 SHARD_TOKENS = 16_384  # the default, and the budget of a batch
 AHEAD = 8  # open shards for each worker; it holds two or three
+STARTED_AT_ONCE = 4
 SETTLE_S = 2.0  # after the start, and after the load has begun
 
 
@@ -59,11 +60,26 @@ def run(workers: int, options: argparse.Namespace) -> tuple[report.Row, list[str
             env=_environment(options),
             worker_module="benchmarks.scaling.worker",
         )
+        later = system.children[-workers:]
+        del system.children[-workers:]
         system.start()
         try:
+            _start(system, later)
             return _measure(system, workers, options)
         finally:
             system.stop()
+
+
+def _start(system: LocalSystem, workers: Sequence[Child]) -> None:
+    """A few at a time: each takes a core for a second or two."""
+    for first in range(0, len(workers), STARTED_AT_ONCE):
+        group = workers[first : first + STARTED_AT_ONCE]
+        for child in group:
+            system.spawn(child)
+            system.children.append(child)
+        while not all(child.ready() for child in group):
+            assert all(child.alive for child in group), "a worker ended while it started"
+            time.sleep(0.1)
 
 
 def _measure(
