@@ -11,7 +11,7 @@ NEARLY = 0.9  # of what there is; more of it is the limit
 HEAD = (
     *("workers", "pairs/s", "efficiency", "devices busy", "a batch, ms", "shards/s"),
     *("workers' CPU", "a worker, ms/shard", "Redis' CPU", "Redis, ms/shard"),
-    *("scripts/shard", "commands/shard", "kB in, out/shard", "machine"),
+    *("scripts/shard", "commands/shard", "kB in, out/shard", "APIs, ms/shard", "machine"),
 )
 
 
@@ -108,6 +108,7 @@ def _cells(row: Row, base: Row) -> list[str]:
         f"{use.scripts / shards:.1f}",
         f"{use.commands / shards:.0f}",
         f"{use.bytes_in / shards / 1000:.1f}, {use.bytes_out / shards / 1000:.1f}",
+        f"{1000 * (use.apis - row.idle.apis) / shards:.2f}",
         f"{use.machine:.2f}",
     ]
 
