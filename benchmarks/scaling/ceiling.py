@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import time
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from multiprocessing import get_context
 
 import redis
@@ -26,34 +27,47 @@ from rerankq.ledger.codec import ShardInput, ShardOutput
 from rerankq.ledger.connection import connect
 from rerankq.ledger.store import Ledger
 
-SHARD_TOKENS = 16_384
 LEASE_MS = 15_000
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is submitted; `documents` 0: as many as fill some shards."""
+
+    document_bytes: int
+    shard_tokens: int
+    documents: int
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16])
+    parser.add_argument("--fsync", nargs="+", default=["always", "everysec"])
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--document-bytes", type=int, default=1024)
+    parser.add_argument("--shard-tokens", type=int, default=16_384)
+    parser.add_argument("--documents", type=int, default=0, help="of a job; 0: some full shards")
     args = parser.parse_args()
-    print(describe())
+    job = Job(args.document_bytes, args.shard_tokens, args.documents)
+    print(f"{describe()}; {job}")
     for clients in args.clients:
-        for appendfsync in ("always", "everysec"):
-            print(measure(clients, appendfsync, args.seconds, args.document_bytes), flush=True)
+        for appendfsync in args.fsync:
+            print(measure(clients, appendfsync, args.seconds, job), flush=True)
 
 
-def measure(clients: int, appendfsync: str, seconds: float, document_bytes: int) -> str:
+def measure(clients: int, appendfsync: str, seconds: float, job: Job) -> str:
     with (
         server(appendfsync) as url,
         redis.Redis.from_url(url) as client,
         ProcessPoolExecutor(clients, get_context("spawn")) as processes,
     ):
-        list(processes.map(drive, [url] * clients, [0.2] * clients, [document_bytes] * clients))
+
+        def all_drive(seconds: float) -> int:
+            return sum(processes.map(drive, [url] * clients, [seconds] * clients, [job] * clients))
+
+        all_drive(0.2)  # the processes are there, and the scripts
         before, started = client.info("cpu"), time.monotonic()
-        counts = processes.map(
-            drive, [url] * clients, [seconds] * clients, [document_bytes] * clients
-        )
-        shards = sum(counts)
+        shards = all_drive(seconds)
         taken, after = time.monotonic() - started, client.info("cpu")
     user, system = (after[key] - before[key] for key in ("used_cpu_user", "used_cpu_sys"))
     each = (user + system) / shards
@@ -64,17 +78,18 @@ def measure(clients: int, appendfsync: str, seconds: float, document_bytes: int)
     )
 
 
-def drive(url: str, seconds: float, document_bytes: int) -> int:
+def drive(url: str, seconds: float, job: Job) -> int:
     """Shards done; `seconds` begin when this process is ready."""
-    jobs = load.variants(document_bytes, SHARD_TOKENS)
+    jobs = load.variants(job.document_bytes, job.shard_tokens, job.documents)
     submit = load.into_ledger(url)
     with connect(url) as client:
         ledger = Ledger(client)
         holder = Holder(f"w{time.monotonic_ns()}", "simulated", LEASE_MS)
         stop, done = time.monotonic() + seconds, 0
         while time.monotonic() < stop:
-            submit(jobs[done % len(jobs)], f"query {time.monotonic_ns()}")
-            for _ in range(load.SHARDS_A_JOB):
+            texts = jobs[done % len(jobs)]
+            submit(texts, f"query {time.monotonic_ns()}")
+            for _ in range(texts.shards.count):
                 done += _one(ledger, holder)
         return done
 

@@ -44,15 +44,16 @@ class Texts:
     json: bytes
 
 
-def variants(document_bytes: int, shard_tokens: int) -> list[Texts]:
-    """Jobs of full shards, of documents of that size."""
+def variants(document_bytes: int, shard_tokens: int, documents: int = 0) -> list[Texts]:
+    """Jobs of so many documents of that size; without a number, of some full shards."""
+    (each,) = pair_costs(_query(0), None, ["x" * document_bytes], max_length=shard_tokens)
+    count = documents or SHARDS_A_JOB * max(1, shard_tokens // each)
     rng = random.Random(1)
-    return [_texts(rng, document_bytes, shard_tokens) for _ in range(VARIANTS)]
+    return [_texts(rng, document_bytes, count, shard_tokens) for _ in range(VARIANTS)]
 
 
-def _texts(rng: random.Random, size: int, shard_tokens: int) -> Texts:
-    (each,) = pair_costs(_query(0), None, ["x" * size], max_length=shard_tokens)
-    documents = texts(rng, size, SHARDS_A_JOB * max(1, shard_tokens // each))
+def _texts(rng: random.Random, size: int, count: int, shard_tokens: int) -> Texts:
+    documents = texts(rng, size, count)
     return Texts(
         documents,
         encoded(documents, shard_tokens),
