@@ -27,7 +27,7 @@ from scripts.localsystem import Child, LocalSystem
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKERS = (1, 2, 4, 8, 16, 32)
-SHARD_TOKENS = 16_384  # the default, and the budget of a batch
+BUDGET = 16_384  # tokens of a batch; shards are as large by default
 AHEAD = 8  # open shards for each worker; it holds two or three
 STARTED_AT_ONCE = 4
 SETTLE_S = 2.0  # after the start, and after the load has begun
@@ -90,7 +90,7 @@ def _measure(
             return load.by_http(system.urls)
         return load.into_ledger(system.redis_url)
 
-    jobs = load.variants(options.document_bytes, SHARD_TOKENS)
+    jobs = load.variants(options.document_bytes, options.shard_tokens)
     feeder = load.Feeder(system.redis_url, submitting, jobs, AHEAD * (workers + 1))
     meter = meters.Meters(system)
     time.sleep(SETTLE_S)
@@ -104,7 +104,7 @@ def _measure(
     finally:
         feeder.stop()
         meter.close()
-    token_s = options.batch_ms / 1000 / SHARD_TOKENS
+    token_s = options.batch_ms / 1000 / BUDGET
     return report.Row(workers, token_s, idle, use, dry), feeder.wrong()
 
 
@@ -118,8 +118,8 @@ def _environment(options: argparse.Namespace) -> dict[str, str]:
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("RERANKQ_")}
     return inherited | {
         "RERANKQ_MODEL": "simulated",
-        "RERANKQ_TOKEN_BUDGET": str(SHARD_TOKENS),
-        "RERANKQ_SHARD_TOKENS": str(SHARD_TOKENS),
+        "RERANKQ_TOKEN_BUDGET": str(BUDGET),
+        "RERANKQ_SHARD_TOKENS": str(options.shard_tokens),
         "RERANKQ_RESULT_TTL": "120",
         "RERANKQ_MAX_BACKLOG": "1000000",
         "RERANKQ_LOG_LEVEL": "warning",
@@ -130,9 +130,9 @@ def _environment(options: argparse.Namespace) -> dict[str, str]:
 def _title(options: argparse.Namespace) -> str:
     way = f"through {options.apis} API processes" if options.apis else "straight into the ledger"
     return (
-        f"{describe()}; {options.batch_ms:g} ms for a batch of {SHARD_TOKENS:,} tokens, "
-        f"documents of {options.document_bytes:,} bytes, load {way}, {options.seconds:g} s a row; "
-        "CPU in cores."
+        f"{describe()}; {options.batch_ms:g} ms for a batch of {BUDGET:,} tokens, "
+        f"shards of {options.shard_tokens:,}, documents of {options.document_bytes:,} bytes, "
+        f"load {way}, {options.seconds:g} s a row; CPU in cores."
     )
 
 
@@ -142,6 +142,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch-ms", type=float, default=50.0, help="of a batch of the budget")
     parser.add_argument("--seconds", type=float, default=10.0, help="measured, for each row")
     parser.add_argument("--document-bytes", type=int, default=1024)
+    parser.add_argument("--shard-tokens", type=int, default=BUDGET)
     parser.add_argument("--apis", type=int, default=0, help="0: past them")
     parser.add_argument("--output", type=Path, default=ROOT / ".bench" / "scale.md")
     return parser.parse_args(argv)

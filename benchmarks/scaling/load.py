@@ -72,9 +72,16 @@ def texts(rng: random.Random, size: int, count: int) -> list[str]:
 
 
 def encoded(documents: list[str], shard_tokens: int, *, echo: bool = False) -> Shards:
-    """Cut as the API does it while it knows no worker's rate."""
+    """Cut as the API does it for workers that do a shard of that size within a second."""
     request = JobRequest(query=_query(0), documents=documents, return_documents=echo)
-    shape = cut(_query(0), None, documents, shard_tokens=shard_tokens, max_length=8192)
+    shape = cut(
+        _query(0),
+        None,
+        documents,
+        shard_tokens=shard_tokens,
+        max_length=8192,
+        tokens_per_s=shard_tokens,
+    )
     return shards.encode(request, documents, shape)
 
 
