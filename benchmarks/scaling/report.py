@@ -108,7 +108,7 @@ def _cells(row: Row, base: Row) -> list[str]:
         f"{use.scripts / shards:.1f}",
         f"{use.commands / shards:.0f}",
         f"{use.bytes_in / shards / 1000:.1f}, {use.bytes_out / shards / 1000:.1f}",
-        f"{1000 * (use.apis - row.idle.apis) / shards:.2f}",
+        f"{1000 * max(0.0, use.apis - row.idle.apis) / shards:.2f}",
         f"{use.machine:.2f}",
     ]
 
