@@ -73,7 +73,7 @@ def texts(rng: random.Random, size: int, count: int) -> list[str]:
 
 def encoded(documents: list[str], shard_tokens: int, *, echo: bool = False) -> Shards:
     """Cut as the API does it for workers that do a shard of that size within a second."""
-    request = JobRequest(query=_query(0), documents=documents, return_documents=echo)
+    request = JobRequest(query=_query(0), documents=[*documents], return_documents=echo)
     shape = cut(
         _query(0),
         None,

@@ -110,7 +110,7 @@ def between(first: Reading, second: Reading) -> Use:
     seconds = second.at - first.at
 
     def of_redis(*keys: str) -> float:
-        return sum(second.redis[key] - first.redis[key] for key in keys) / seconds
+        return float(sum(second.redis[key] - first.redis[key] for key in keys)) / seconds
 
     scripts = [
         reading.redis.get("cmdstat_evalsha", {}).get("calls", 0) for reading in (first, second)

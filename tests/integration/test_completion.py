@@ -9,6 +9,7 @@ from rerankq.ledger.connection import connect
 from rerankq.ledger.keys import Key, name
 from rerankq.ledger.store import Ledger
 from tests.conftest import eventually
+from tests.integration.bench import Bench
 from tests.unit.test_coalescer import HeldEngine, pair
 from worker.completion import Completion
 from worker.holdings import Holdings
@@ -58,3 +59,24 @@ def test_results_wait_while_redis_refuses_for_now(
     finally:
         empty_redis.replicaof("no", "one")
     eventually(lambda: not holdings.entries(), 10)
+
+
+def test_it_tells_whether_a_public_task_may_have_ended(
+    bench: Bench, completion: Completion, holdings: Holdings
+) -> None:
+    told: list[bool] = []
+    completion.after = told.append
+    completion.start()
+    for task in (False, True):
+        job_id = bench.commit(shards=2).job_id
+        if task:
+            bench.redis.hset(name(Key.JOB, job_id), "task", "{}")
+        for entry in [item.entry for item in bench.take()]:
+            looks = len(told)
+            holdings.add(entry, 10)
+            Work(entry, job_id, [pair(1)], 0.0, completion.put).put(0, 1.0)
+            eventually(lambda looks=looks: len(told) > looks, 10)
+    assert told == [False, False, False, True], "only the last shard of a task ends one"
+    completion.release(["job_gone:0"])
+    eventually(lambda: len(told) == 5, 10)
+    assert told[-1], "what it cannot tell is worth a look"

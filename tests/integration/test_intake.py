@@ -5,12 +5,15 @@ from unittest.mock import MagicMock
 
 import pytest
 
+from rerankq.ledger.calls import Take
+from rerankq.status import Lane
 from tests.conftest import eventually
 from tests.integration.bench import TOKENS, Bench, holder
 from worker import intake as module
 from worker.holdings import Holdings
 from worker.intake import Intake
 from worker.room import Room
+from worker.turns import Turns
 
 
 @pytest.fixture
@@ -61,3 +64,25 @@ def test_a_look_says_whether_it_found_what_it_could_not_take(
     assert intake.look()
     assert holdings.entries() == ["job_1:0"]
     assert not intake.look()
+
+
+def test_one_call_takes_all_that_fits(
+    bench: Bench, holdings: Holdings, intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And none more is made while bulk work waits for the room that is kept from it."""
+    monkeypatch.setattr(intake, "_room", Room(3 * TOKENS, reserve=TOKENS))
+    monkeypatch.setattr(holdings, "_room", intake._room)
+    monkeypatch.setattr(intake, "_turns", Turns(TOKENS))
+    seen: list[int] = []
+    take = intake._take
+
+    def counted() -> Take:
+        answer = take()
+        seen.append(len(answer.entries))
+        return answer
+
+    monkeypatch.setattr(intake, "_take", counted)
+    bench.commit(shards=4, lane=Lane.BULK)
+    assert intake.look()
+    assert seen == [2]
+    assert intake.left
