@@ -17,8 +17,9 @@ from celery.worker import state
 from rerankq import startup
 from rerankq.celery_app import make_app
 from rerankq.errors import SettingsError
-from rerankq.ledger.keys import QUEUE_BULK, QUEUE_INTERACTIVE
+from rerankq.ledger.keys import queue_of
 from rerankq.settings import Settings
+from rerankq.status import Lane
 from worker import tasks
 from worker.engine.golden import SelfTestFailed
 from worker.engine.hosted import host
@@ -59,7 +60,7 @@ def main() -> int:
     try:
         worker.start()
         worker.publish_results(app)
-        return _consume(app, worker, settings.concurrency)
+        return _consume(app, worker, settings)
     finally:
         worker.drain()
 
@@ -75,7 +76,7 @@ def _why(settings: Settings, error: Exception) -> str:
     return f"RERANKQ_MODEL={settings.model!r}: {kind}{' '.join(str(error).split())}"
 
 
-def _consume(app: Celery, worker: Worker, concurrency: int) -> int:
+def _consume(app: Celery, worker: Worker, settings: Settings) -> int:
     """Run Celery's consumer until a warm shutdown; its exit code."""
 
     def on_ready(sender: Any, **_: Any) -> None:
@@ -94,8 +95,8 @@ def _consume(app: Celery, worker: Worker, concurrency: int) -> int:
     consumer = app.Worker(
         hostname=f"{worker.id}@{socket.gethostname()}",
         pool_cls="threads",
-        concurrency=concurrency,
-        queues=[QUEUE_INTERACTIVE, QUEUE_BULK],
+        concurrency=settings.concurrency,
+        queues=[queue_of(lane, settings.further) for lane in Lane],
         without_gossip=True,
         without_mingle=True,
         quiet=True,

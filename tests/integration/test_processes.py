@@ -67,7 +67,10 @@ def test_a_worker_is_live_before_it_is_ready_and_takes_nothing_until_then(
     ("variables", "words"),
     [
         ({"RERANKQ_DTYPE": "int3"}, "RERANKQ_DTYPE"),
-        ({"RERANKQ_MODEL": "/nowhere/at/all"}, "RERANKQ_MODEL"),
+        (
+            {"RERANKQ_MODEL": "/nowhere/at/all"},
+            "RERANKQ_MODEL='/nowhere/at/all': there is no such folder",
+        ),
     ],
 )
 def test_a_wrong_setting_stops_the_start_with_one_line(
