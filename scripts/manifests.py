@@ -30,7 +30,7 @@ K8S = ROOT / "k8s"
 LEAST_KUBECTL = (1, 27)  # kustomize 5.0, whose components merge what a base generates
 CLUSTERS = ("1.30", "1.37")  # the oldest that docs/kubernetes.md promises, the newest known
 
-OVERLAYS = ("cpu-dev", "gpu", "spot", "multi-model/fast", "multi-model/accurate")
+OVERLAYS = ("cpu-dev", "gpu", "spot", "multi-model")
 # What no overlay uses as it is here, but a cluster may: base, redis and keda/worker with these.
 ALTERNATIVES = {
     "keda/api-resources": ("redis", "keda/worker", "keda/api-resources"),
