@@ -10,6 +10,7 @@ from api.problems import Refusal
 from api.submission import Submission
 from api.waiting import Waiter
 from api.webhooks import Webhooks
+from rerankq.errors import SettingsError
 from rerankq.ledger.async_store import AsyncLedger
 from rerankq.ledger.keys import root_of, tag_of
 from rerankq.ledger.records import WorkerInfo, tag_in
@@ -45,9 +46,17 @@ class Pool:
 
 
 class Pools:
-    """All of them, and which one a request means."""
+    """All of them, and which one a request means.
+
+    Raises: SettingsError: the default model is listed among the further ones.
+    """
 
     def __init__(self, settings: Settings, client: redis.asyncio.Redis) -> None:
+        if settings.further is not None:
+            raise SettingsError(
+                f"RERANKQ_MODELS={','.join(settings.models)}: {settings.model} is RERANKQ_MODEL, "
+                "the default model, and no further one"
+            )
         self.default = Pool(settings, client, None)
         self.all = [self.default, *(Pool(settings, client, name) for name in settings.models)]
         self._aliases = settings.model_aliases

@@ -37,6 +37,8 @@ def _names_of_queues(models: tuple[str, ...]) -> tuple[str, ...]:
     for model in models:
         if ":" in model or model.split() != [model]:
             raise ValueError(f"{model!r} cannot name a queue: no `:` and no spaces")
+        if models.count(model) > 1:
+            raise ValueError(f"lists {model!r} twice")
     return models
 
 
