@@ -11,11 +11,12 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from rerankq.ledger.keys import queue_of
+from rerankq.ledgered import ledger_at
 from rerankq.settings import Settings
 from rerankq.status import Lane
 from rerankq.tasks import make_task
 from scripts.localsystem import LocalSystem
-from tests.conftest import ROOT, CeleryAt, StartSystem, eventually
+from tests.conftest import ROOT, CeleryAt, StartSystem, close_app, eventually
 
 DEMO = "models/demo"
 QUERY = "how do I stop a service?"
@@ -135,6 +136,9 @@ def test_a_celery_task_goes_to_the_model_of_its_queue(
     task = make_task(settings)
     ledgered = task.apply_async(kwargs=arguments, queue=queue).get(timeout=30)
     default = task.apply_async(kwargs=arguments).get(timeout=30)
+    close_app(task.app)
+    for model in (None, halved):
+        ledger_at(system.redis_url, model).close()
     assert bare["model"] == ledgered["model"] == halved
     assert default["model"] == DEMO
     assert by_index(bare) == by_index(ledgered) == halves(by_index(default))
