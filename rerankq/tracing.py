@@ -51,6 +51,8 @@ def start(service: str) -> None:
     except ImportError as error:
         reason = f"{error.name} is not installed; it is in the dependency group otel"
         log.warning("no traces", extra={"reason": reason})
+    except ValueError as error:  # one of its other variables
+        log.warning("no traces", extra={"reason": str(error)})
 
 
 def _provider(service: str) -> TracerProvider:

@@ -191,6 +191,6 @@ class Intake:
             log_fields={"request_id": context.request_id},
             received=started,
         )
-        work.span = traces.taken(item, work)
+        work.traced = traces.taken(item, work)
         self._holdings.attach(item.entry, work)
         return work

@@ -10,6 +10,7 @@ batch           in a trace of its own, linked to every shard in it
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import rerankq
@@ -22,7 +23,25 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
 
 
-def taken(item: Taken, work: Work) -> Span | None:
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A batch that was on the device, from `start` to `end` in ns."""
+
+    span: Span
+    start: int
+    end: int
+    said: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """The span of a shard, and the batches that had pairs of it."""
+
+    span: Span
+    batches: list[Scored] = field(default_factory=list)
+
+
+def taken(item: Taken, work: Work) -> Traced | None:
     """The span of a shard that was taken and is tokenized now; `ended` ends it."""
     if tracing.provider is None:
         return None
@@ -41,42 +60,51 @@ def taken(item: Taken, work: Work) -> Span | None:
         "rerankq.tokens": work.tokens,
     }
     shard = tracer.start_span("shard", above, SpanKind.CONSUMER, said, start_time=accepted)
+    if not shard.is_recording():
+        return None
     tracer.start_span("queue", set_span_in_context(shard), start_time=accepted).end(received)
-    return shard
+    return Traced(shard)
+
+
+def scored(batch: Batch, seconds: float, tokens: int) -> None:
+    """A batch has left the device just now. On its thread, so what can wait does: see `ended`."""
+    traced = [work.traced for work in works_of(batch) if work.traced]
+    if tracing.provider is None or not traced:
+        return
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Link
+
+    end = time.time_ns()
+    start = end - int(seconds * 1e9)
+    jobs = len({work.job for work in works_of(batch)})
+    said = {"rerankq.pairs": len(batch), "rerankq.tokens": tokens, "rerankq.jobs": jobs}
+    links = [Link(shard.span.get_span_context()) for shard in traced]
+    span = _tracer(tracing.provider).start_span(
+        "batch", Context(), attributes=said, links=links, start_time=start
+    )
+    span.end(end)
+    for shard in traced:
+        shard.batches.append(Scored(span, start, end, said))
 
 
 def ended(work: Work) -> None:
     """It is no longer held here; `rerankq.unscored` pairs of it are, if at all, another's."""
-    if work.span is not None:
-        work.span.set_attribute("rerankq.unscored", work.left)
-        if work.error is not None:
-            from opentelemetry.trace import StatusCode
-
-            work.span.set_status(StatusCode.ERROR, type(work.error).__name__)
-        work.span.end()
-
-
-def scored(batch: Batch, seconds: float, tokens: int) -> None:
-    """A batch has left the device just now; its shards' spans are still open."""
-    if tracing.provider is None:
+    if tracing.provider is None or work.traced is None:
         return
-    spans = [work.span for work in works_of(batch) if work.span and work.span.is_recording()]
-    if not spans:
-        return
-    from opentelemetry.context import Context
-    from opentelemetry.trace import Link, set_span_in_context
+    from opentelemetry.trace import Link, StatusCode, set_span_in_context
 
-    tracer, end = _tracer(tracing.provider), time.time_ns()
-    start = end - int(seconds * 1e9)
-    jobs = len({work.job for work in works_of(batch)})
-    said = {"rerankq.pairs": len(batch), "rerankq.tokens": tokens, "rerankq.jobs": jobs}
-    shards = [Link(span.get_span_context()) for span in spans]
-    whole = tracer.start_span("batch", Context(), attributes=said, links=shards, start_time=start)
-    whole.end(end)
-    back = [Link(whole.get_span_context())]
-    for span in spans:
-        inside = set_span_in_context(span)
-        tracer.start_span("score", inside, attributes=said, links=back, start_time=start).end(end)
+    tracer, span = _tracer(tracing.provider), work.traced.span
+    inside = set_span_in_context(span)
+    for on in work.traced.batches:
+        whole = [Link(on.span.get_span_context())]
+        score = tracer.start_span(
+            "score", inside, attributes=on.said, links=whole, start_time=on.start
+        )
+        score.end(on.end)
+    span.set_attribute("rerankq.unscored", work.left)
+    if work.error is not None:
+        span.set_status(StatusCode.ERROR, type(work.error).__name__)
+    span.end()
 
 
 def _tracer(provider: TracerProvider) -> Tracer:

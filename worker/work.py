@@ -11,7 +11,7 @@ from rerankq.status import Lane
 from worker.engine.interface import Pair
 
 if TYPE_CHECKING:
-    from opentelemetry.trace import Span
+    from worker.traces import Traced
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Work:
         first: index of the first document within its job.
         waited_s: how long it was in the queue before this worker had it.
         gone: cancelled, expired or given away; what is left of it is not scored.
-        span: of the shard, where it is traced; ends when the entry is no longer held.
+        traced: its span, where there are traces.
     """
 
     entry: str
@@ -64,7 +64,7 @@ class Work:
     left: int = field(init=False)
     launched: bool = False
     gone: bool = False
-    span: Span | None = None
+    traced: Traced | None = None
     error: Exception | None = None
 
     def __post_init__(self) -> None:

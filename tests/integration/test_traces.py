@@ -93,7 +93,7 @@ def shard(job: str, traceparent: str, *tokens: int) -> Work:
     pairs = [Pair((), (token,)) for token in tokens]
     work = Work(f"{job}:0", job, pairs, 0.0, lambda _: None, log_fields={"request_id": "r"})
     item = Taken(work.entry, Lane.BULK, 0.0, 1, 5_000, b"", b"", traceparent)
-    work.span = traces.taken(item, work)
+    work.traced = traces.taken(item, work)
     return work
 
 
