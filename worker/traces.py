@@ -68,15 +68,18 @@ def taken(item: Taken, work: Work) -> Traced | None:
 
 def scored(batch: Batch, seconds: float, tokens: int) -> None:
     """A batch has left the device just now. On its thread, so what can wait does: see `ended`."""
-    traced = [work.traced for work in works_of(batch) if work.traced]
-    if tracing.provider is None or not traced:
+    if tracing.provider is None:
+        return
+    works = works_of(batch)
+    traced = [work.traced for work in works if work.traced]
+    if not traced:
         return
     from opentelemetry.context import Context
     from opentelemetry.trace import Link
 
     end = time.time_ns()
     start = end - int(seconds * 1e9)
-    jobs = len({work.job for work in works_of(batch)})
+    jobs = len({work.job for work in works})
     said = {"rerankq.pairs": len(batch), "rerankq.tokens": tokens, "rerankq.jobs": jobs}
     links = [Link(shard.span.get_span_context()) for shard in traced]
     span = _tracer(tracing.provider).start_span(
