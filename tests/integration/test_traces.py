@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import subprocess
@@ -10,14 +11,15 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
 
+import httpx
 import pytest
 import redis
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, format_trace_id
-from starlette.testclient import TestClient
 
 from api.app import create_app
 from rerankq import tracing
@@ -52,21 +54,32 @@ def parent_of(span: ReadableSpan) -> int | None:
     return span.parent.span_id if span.parent else None
 
 
+async def submitted(settings: Settings, exporter: InMemorySpanExporter) -> dict[str, Any]:
+    """A job as it is in the end, by an API in this process; it is polled once, too."""
+    app, headers = create_app(settings), {"x-request-id": "ours", "Prefer": "wait=20"}
+    transport = httpx.ASGITransport(app=app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://api") as http,
+    ):
+        body = {"query": "secret", "documents": ["1", "2"]}
+        traced = headers | {"traceparent": f"00-{TRACE}-{CALLER}-01"}
+        answer = await http.post("/v1/jobs", json=body, headers=traced)
+        polled = await http.get(answer.headers["Location"])
+        await asyncio.to_thread(eventually, lambda: len(exporter.get_finished_spans()) >= 5)
+    await app.state.front._redis.connection_pool.disconnect()
+    job: dict[str, Any] = polled.json()
+    return job
+
+
 def test_a_caller_s_trace_goes_on_to_the_batch(
     redis_url: str, empty_redis: redis.Redis, exporter: InMemorySpanExporter
 ) -> None:
-    settings = Settings(redis_url=redis_url)
-    headers = {
-        "traceparent": f"00-{TRACE}-{CALLER}-01",
-        "x-request-id": "ours",
-        "Prefer": "wait=20",
-    }
-    with running(CountingEngine(), redis_url, 0), TestClient(create_app(settings)) as http:
-        body = {"query": "secret", "documents": ["1", "2"]}
-        answer = http.post("/v1/jobs", json=body, headers=headers)
-        assert answer.json()["status"] == "succeeded"
-        assert http.get(answer.headers["Location"]).status_code == 200
-        eventually(lambda: len(exporter.get_finished_spans()) == 5)
+    with running(CountingEngine(), redis_url, 0):
+        job = asyncio.run(submitted(Settings(redis_url=redis_url), exporter))
+    assert exporter.export([]) is SpanExportResult.FAILURE, "the API's end did not end it"
+    assert job["status"] == "succeeded"
+    assert len(exporter.get_finished_spans()) == 5, "polls are not traced"
     (served,), (shard,) = named(exporter, "POST /v1/jobs"), named(exporter, "shard")
     (queue,), (score,), (batch,) = (named(exporter, name) for name in ("queue", "score", "batch"))
     assert {format_trace_id(span.context.trace_id) for span in (served, shard, queue, score)} == {
@@ -82,7 +95,7 @@ def test_a_caller_s_trace_goes_on_to_the_batch(
     assert shard.start_time == queue.start_time <= queue.end_time <= score.start_time  # type: ignore[operator]
     assert score.end_time <= shard.end_time  # type: ignore[operator]
     assert shard.attributes is not None
-    assert shard.attributes["rerankq.job"] == answer.json()["id"]
+    assert shard.attributes["rerankq.job"] == job["id"]
     assert shard.attributes["rerankq.request_id"] == "ours"
     assert shard.attributes["rerankq.unscored"] == 0
     assert batch.attributes == {"rerankq.pairs": 2, "rerankq.tokens": 8, "rerankq.jobs": 1}
