@@ -23,10 +23,13 @@ from opentelemetry.trace import SpanKind, format_trace_id
 
 from api.app import create_app
 from rerankq import tracing
+from rerankq.ledger import keys
 from rerankq.ledger.calls import Taken
+from rerankq.ledgered import job_of, ledger_at
 from rerankq.settings import Settings
 from rerankq.status import Lane
-from tests.conftest import ROOT, eventually
+from rerankq.tasks import make_task
+from tests.conftest import ROOT, close_app, eventually
 from tests.integration.test_score_cache import CountingEngine, running
 from worker import traces
 from worker.engine.interface import Pair, PairFailed
@@ -133,9 +136,20 @@ def test_a_batch_is_linked_to_every_job_in_it(exporter: InMemorySpanExporter) ->
     assert first.end_time - first.start_time == 5_000_000_000  # type: ignore[operator]
 
 
-def test_the_client_needs_none_of_it_and_sends_what_its_caller_has(
-    exporter: InMemorySpanExporter,
+def test_a_task_s_job_is_in_the_trace_of_who_sent_it(
+    redis_url: str, empty_redis: redis.Redis, exporter: InMemorySpanExporter
 ) -> None:
+    task = make_task(Settings(redis_url=redis_url))
+    assert tracing.provider is not None
+    with tracing.provider.get_tracer("caller").start_as_current_span("calls") as span:
+        sent = task.delay(query="q", documents=["d"])
+    told = empty_redis.hget(keys.name(keys.Key.JOB, job_of(sent.id, None)), "traceparent")
+    assert told.split(b"-")[1].decode() == format_trace_id(span.get_span_context().trace_id)  # type: ignore[union-attr]
+    close_app(task.app)
+    ledger_at(redis_url, None).close()
+
+
+def test_the_client_needs_none_of_it() -> None:
     code = (
         "import sys; sys.modules['opentelemetry'] = None; import rerankq.tasks, worker.traces;"
         "from rerankq import tracing; print(repr(tracing.traceparent()))"
@@ -145,9 +159,6 @@ def test_the_client_needs_none_of_it_and_sends_what_its_caller_has(
     )
     assert said.stdout.strip() == "''"
     assert tracing.traceparent() == ""
-    assert tracing.provider is not None
-    with tracing.provider.get_tracer("caller").start_as_current_span("calls") as span:
-        assert tracing.traceparent().split("-")[1] == format_trace_id(span.context.trace_id)  # type: ignore[attr-defined]
 
 
 @pytest.fixture
