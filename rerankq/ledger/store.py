@@ -87,8 +87,11 @@ class Ledger:
     def echoes(self, job_id: str) -> list[Echo]:
         return [Echo.decode(data) for data in self._client.hvals(name(Key.JOB, job_id + Part.ECHO))]
 
-    def heartbeat(self, info: WorkerInfo) -> tuple[int, bool]:
+    def heartbeat(self, info: WorkerInfo, busy: float) -> tuple[int, bool]:
         """Say that this worker lives; silence removes it after `WORKER_TTL_MS`.
+
+        Args:
+            busy: share of the last minute in which its device worked.
 
         Returns: Redis's clock in ms; whether an operator asks it to drain.
         """
@@ -101,6 +104,11 @@ class Ledger:
         pipe.zadd(name(Key.MODELS), {info.fingerprint: now})
         pipe.zremrangebyscore(name(Key.MODELS), "-inf", now - keys.WORKER_TTL_MS)
         pipe.zremrangebyscore(name(Key.WORKERS), "-inf", now - keys.WORKER_TTL_MS)
+        tenths, worked = keys.tenths(info.id), round(10 * busy)
+        if worked:
+            pipe.zadd(name(Key.BUSY), dict.fromkeys(tenths[:worked], now))
+        if worked < len(tenths):
+            pipe.zrem(name(Key.BUSY), *tenths[worked:])
         pipe.get(name(Key.DRAIN, info.id))
         *_, drain = pipe.execute()
         return int(now), drain is not None
@@ -132,6 +140,7 @@ class Ledger:
         pipe = self._client.pipeline(transaction=False)
         pipe.delete(name(Key.WORKER, worker))
         pipe.zrem(name(Key.WORKERS), worker)
+        pipe.zrem(name(Key.BUSY), *keys.tenths(worker))
         pipe.execute()
 
     def _send(self, calls: Sequence[Call[T]]) -> list[Any]:
