@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from math import ceil, log10
+from math import log10
 from xml.sax.saxutils import escape
 
 from benchmarks.autoscaling.report import Row
@@ -18,6 +18,7 @@ OURS, THEIRS, OTHERS, INK = "#1f6f8b", "#d08030", "#7a828a", "#333"
 LEFT, COLUMN, WIDE = 46, 232, 190  # of a plot: where the first begins, how far the next, its width
 CURVES, BARGAIN, TALL = 30, 196, 120  # top of each row of plots, and a plot's height
 LEGEND = 360
+EDGE = 0.08  # of an axis, free on both sides of the points
 CURVE_STEP = 8  # every eighth sync, two minutes, is enough for a chart
 
 
@@ -92,25 +93,25 @@ def _curves(plot: Plot, rows: list[Row]) -> Iterator[str]:
 
 def _bargain(plot: Plot, rows: list[Row]) -> Iterator[str]:
     """Down and left is better. The points are the policies' numbers in the legend."""
-    points = [(row.outcome.hours, max(row.outcome.wait(0.95), 0.01)) for row in rows]
-    least, most = (f(hours for hours, _ in points) for f in (min, max))
-    low, high = (f(log10(wait) for _, wait in points) for f in (min, max))
-    low, high = low - 0.15, high + 0.15
-    places = [
-        plot.place(
-            0.04 + 0.9 * (hours - least) / ((most - least) or 1), (log10(wait) - low) / (high - low)
-        )
-        for hours, wait in points
-    ]
-    tens = [10**k for k in range(ceil(low), int(high) + 1)]
-    waits = [(log10(wait), wait) for wait in tens] or [(high - 0.15, 10 ** (high - 0.15))]
-    marks = [((power - low) / (high - low), f"{wait:.3g}") for power, wait in waits]
-    ends = [(0.04, f"{least:.0f} h"), (0.94, f"{most:.0f} h")]
-    yield from plot.frame([*ends, (0.5, "GPU hours")], marks)
+    hours = [row.outcome.hours for row in rows]
+    waits = [max(row.outcome.wait(0.95), 0.01) for row in rows]
+    across, up = _scale(hours), _scale([log10(wait) for wait in waits])
+    ends = [(EDGE, f"{min(hours):.0f} h"), (1 - EDGE, f"{max(hours):.0f} h")]
+    yield from plot.frame(
+        [*ends, (0.5, "GPU hours")],
+        [(EDGE, f"{min(waits):.3g}"), (1 - EDGE, f"{max(waits):.3g}")],
+    )
+    places = [plot.place(x, y) for x, y in zip(across, up, strict=True)]
     for (x, y), numbers in _together(places):
         label = ",".join(str(number + 1) for number in numbers)
         colour = min((_colour(rows[number].policy) for number in numbers), key=_rank)
-        yield _text(x, y + 4, label, "middle", colour=colour, bold=True)
+        yield _text(x, y + 4, label, colour=colour, bold=True)
+
+
+def _scale(values: list[float]) -> list[float]:
+    """As shares of an axis, from the least to the most."""
+    low, spread = min(values), max(values) - min(values)
+    return [EDGE + (1 - 2 * EDGE) * (value - low) / (spread or 1) for value in values]
 
 
 def _together(
@@ -119,7 +120,7 @@ def _together(
     """Points that would lie on each other, as one."""
     seen: list[tuple[tuple[float, float], list[int]]] = []
     for number, (x, y) in enumerate(places):
-        near = (them for (a, b), them in seen if abs(a - x) < 9 and abs(b - y) < 9)
+        near = (them for (a, b), them in seen if abs(a - x) < 7 and abs(b - y) < 7)
         them = next(near, None)
         if them is None:
             seen.append(((x, y), [number]))
