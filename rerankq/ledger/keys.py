@@ -37,6 +37,7 @@ class Key(StrEnum):
     WORKER = "worker:"  # + id: hash, what the worker says of itself; lives WORKER_TTL_MS
     DRAIN = "drain:"  # + worker id: string, an operator asks it to drain; lives WORKER_TTL_MS
     WORKERS = "workers"  # sorted set, worker id -> ms of its last heartbeat
+    BUSY = "busy"  # sorted set, a worker's `tenths` that its device works -> ms of its heartbeat
     MODELS = "models"  # sorted set, fingerprint of a model -> ms its workers were last heard
     PAUSED = "paused"  # set, lanes of which nothing is taken
     TICK = "tick"  # string, ms of the last reap
@@ -101,6 +102,14 @@ def tag_of(model: str | None) -> str:
 
 def entry(job_id: str, k: int) -> str:
     return f"{job_id}:{k}"
+
+
+def tenths(worker: str) -> list[str]:
+    """As many of these are in BUSY as tenths of the last minute the device worked.
+
+    So the set's size is what all devices do, in tenths: an autoscaler can read sizes alone.
+    """
+    return [f"{worker}:{k}" for k in range(10)]
 
 
 def split_entry(text: str) -> tuple[str, int]:

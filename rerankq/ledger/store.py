@@ -93,8 +93,11 @@ class Ledger:
             for data in self._client.hvals(self._name(Key.JOB, job_id + Part.ECHO))
         ]
 
-    def heartbeat(self, info: WorkerInfo) -> tuple[int, bool]:
+    def heartbeat(self, info: WorkerInfo, busy: float) -> tuple[int, bool]:
         """Say that this worker lives; silence removes it after `WORKER_TTL_MS`.
+
+        Args:
+            busy: share of the last minute in which its device worked.
 
         Returns: Redis's clock in ms; whether an operator asks it to drain.
         """
@@ -107,6 +110,11 @@ class Ledger:
         pipe.zadd(self._name(Key.MODELS), {info.fingerprint: now})
         pipe.zremrangebyscore(self._name(Key.MODELS), "-inf", now - keys.WORKER_TTL_MS)
         pipe.zremrangebyscore(self._name(Key.WORKERS), "-inf", now - keys.WORKER_TTL_MS)
+        tenths, worked = keys.tenths(info.id), round(10 * busy)
+        if worked:
+            pipe.zadd(self._name(Key.BUSY), dict.fromkeys(tenths[:worked], now))
+        if worked < len(tenths):
+            pipe.zrem(self._name(Key.BUSY), *tenths[worked:])
         pipe.get(self._name(Key.DRAIN, info.id))
         *_, drain = pipe.execute()
         return int(now), drain is not None
@@ -138,6 +146,7 @@ class Ledger:
         pipe = self._client.pipeline(transaction=False)
         pipe.delete(self._name(Key.WORKER, worker))
         pipe.zrem(self._name(Key.WORKERS), worker)
+        pipe.zrem(self._name(Key.BUSY), *keys.tenths(worker))
         pipe.execute()
 
     def _send(self, calls: Sequence[Call[T]]) -> list[Any]:

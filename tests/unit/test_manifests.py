@@ -167,7 +167,7 @@ def test_the_scaler_counts_what_the_ledger_and_celery_hold(gpu):
     counted = [trigger["metadata"]["listName"] for trigger in scaler["triggers"]]
     pending = [name(Key.PENDING, lane) for lane in Lane]
     assert sorted(counted) == sorted(
-        [*pending, QUEUE_INTERACTIVE, QUEUE_BULK, name(Key.OUTBOX, "task")]
+        [*pending, name(Key.BUSY), QUEUE_INTERACTIVE, QUEUE_BULK, name(Key.OUTBOX, "task")]
     )
 
 
