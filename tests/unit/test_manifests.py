@@ -65,6 +65,7 @@ CONTRADICTING = [
     ("ScaledObject", "rerankq-worker", "spec.triggers.0.metadata.databaseIndex", "1"),
     ("ScaledObject", "rerankq-api", "metadata.namespace", "elsewhere"),
     ("TriggerAuthentication", "rerankq-redis", "spec.configMapTargetRef.0.key", "host"),
+    ("Service", "rerankq-redis", "metadata.namespace", "elsewhere"),
 ]
 
 
@@ -130,7 +131,7 @@ def test_the_environment_is_one_that_the_processes_take(overlay, which):
     env = environment(objects, container(objects, which))
     assert unknown_variables(env) == []
     settings = Settings.from_env(env)
-    assert settings.redis_url == "redis://:secret@rerankq-redis:6379/0"
+    assert settings.redis_url == "redis://:secret@rerankq-redis.rerankq.svc:6379/0"
     assert settings.model == env["RERANKQ_MODEL"]
 
 
