@@ -86,8 +86,8 @@ def build(folder: Path) -> list[Manifest]:
     return list(yaml.load_all(done.stdout, Loader=yaml.CSafeLoader))
 
 
-def build_with(*components: str) -> list[Manifest]:
-    """The base with these folders of k8s/, as an overlay would have them.
+def build_with(*components: str, on: str = "base") -> list[Manifest]:
+    """The base, or an overlay, with these folders of k8s/, as another overlay would have them.
 
     Raises: DoesNotBuild, NoKubectl.
     """
@@ -99,7 +99,7 @@ def build_with(*components: str) -> list[Manifest]:
 
         kustomization = {
             "namespace": "rerankq",
-            "resources": [there("base")],
+            "resources": [there(on)],
             "components": [*map(there, components)],
         }
         (place / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))

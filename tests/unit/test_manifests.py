@@ -107,6 +107,16 @@ def test_a_contradiction_is_seen(gpu, kind, name, path, value):
     assert list(manifest_rules.errors(changed)) != []
 
 
+def test_workers_of_two_models_that_select_each_other_s_pods_are_seen():
+    objects = manifests.build(OVERLAYS / "multi-model")
+    worker = find(objects, "Deployment", "rerankq-worker")
+    del worker["spec"]["selector"]["matchLabels"]["app.kubernetes.io/instance"]
+    assert list(manifest_rules.errors(objects)) == [
+        "Deployment rerankq-worker: selects the pods of "
+        "Deployment rerankq-worker, Deployment rerankq-worker-accurate"
+    ]
+
+
 def test_two_alternatives_for_the_api_cannot_be_built_together():
     with pytest.raises(manifests.DoesNotBuild, match="already registered"):
         manifests.build_with("keda/api-latency", "keda/api-requests")
@@ -208,15 +218,16 @@ def test_rules_and_dashboards_become_objects(tmp_path, monkeypatch):
 
 
 def test_with_tls_all_who_speak_to_redis_check_its_certificate():
-    objects = manifests.build_with("redis", "keda/worker", "redis-tls")
-    for which in ("api", "worker"):
+    objects = manifests.build_with("redis-tls", on="overlays/multi-model")
+    for which in ("api", "worker", "worker-accurate"):
         there = container(objects, which)
         url = environment(objects, there)["RERANKQ_REDIS_URL"]
         path = url.partition("?ssl_ca_certs=")[2]
         assert url.startswith("rediss://")
         assert path.startswith(there["volumeMounts"][-1]["mountPath"])
-    login = find(objects, "TriggerAuthentication", "rerankq-redis")["spec"]
-    assert "ca" in [ref["parameter"] for ref in login["secretTargetRef"]]
+    for suffix in ("", "-accurate"):
+        login = find(objects, "TriggerAuthentication", f"rerankq-redis{suffix}")["spec"]
+        assert "ca" in [ref["parameter"] for ref in login["secretTargetRef"]]
     assert generated(objects, "rerankq-redis")["data"]["tls"] == "enable"
     arguments = container(objects, "redis")["args"]
     assert arguments[arguments.index("--port") + 1] == "0"
