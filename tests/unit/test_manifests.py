@@ -14,7 +14,7 @@ import pytest
 import rerankq
 from api.__main__ import LONGEST_LAST_REQUEST_S
 from api.routes import service
-from rerankq.ledger.keys import QUEUE_BULK, QUEUE_INTERACTIVE, Key, name
+from rerankq.ledger.keys import QUEUE_BULK, QUEUE_INTERACTIVE, Key, name, queue_of, root_of
 from rerankq.settings import Settings, unknown_variables
 from rerankq.status import Lane
 from scripts import generated_monitoring, manifest_rules, manifests
@@ -180,6 +180,27 @@ def test_the_scaler_counts_what_the_ledger_and_celery_hold(gpu):
     assert sorted(counted) == sorted(
         [*pending, QUEUE_INTERACTIVE, QUEUE_BULK, name(Key.OUTBOX, "task")]
     )
+
+
+def test_a_further_model_s_workers_and_scaler_are_of_that_model():
+    objects = manifests.build(OVERLAYS / "multi-model")
+    settings = Settings.from_env(environment(objects, container(objects, "worker-accurate")))
+    further = settings.further
+    assert further is not None
+
+    def counted(scaler: str) -> list[str]:
+        triggers = find(objects, "ScaledObject", scaler)["spec"]["triggers"]
+        return [trigger["metadata"]["listName"] for trigger in triggers]
+
+    roots = {root_of(None): root_of(further), "rerankq.": f"rerankq.{further}."}
+    assert queue_of(Lane.BULK, further).startswith(roots["rerankq."])
+    assert counted("rerankq-worker-accurate") == [
+        roots[listed[: len("rerankq:")]] + listed[len("rerankq:") :]
+        for listed in counted("rerankq-worker")
+    ]
+    pod = find(objects, "Deployment", "rerankq-worker-accurate")["spec"]["template"]["spec"]
+    fetched = environment(objects, pod["initContainers"][0])
+    assert fetched["RERANKQ_MODEL"] == further
 
 
 def test_limits_and_times_agree_with_the_code(gpu):
