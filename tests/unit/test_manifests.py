@@ -270,6 +270,13 @@ def test_the_model_is_fetched_unless_it_is_there(tmp_path, monkeypatch, local):
         assert (model, options["revision"]) == ("owner/model", None)
 
 
+def test_no_volume_hides_a_model_that_is_baked_as_the_document_shows(gpu):
+    shown = (ROOT / "docs" / "images.md").read_text()
+    (path,) = set(re.findall(r"RERANKQ_MODEL=(/[\w/]+)", shown))
+    mounts = [mount["mountPath"] for mount in container(gpu, "worker")["volumeMounts"]]
+    assert mounts and not any(path.startswith(f"{mount}/") for mount in mounts)
+
+
 def test_the_document_names_what_is_there():
     text = (ROOT / "docs" / "kubernetes.md").read_text()
     named = set(re.findall(r"`(k8s/[^`*]+)`", text))
