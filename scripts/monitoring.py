@@ -170,6 +170,7 @@ def dashboard_sound() -> Iterator[str]:
     for panel in panels():
         if panel["type"] != "row" and not (panel.get("description") and panel.get("targets")):
             yield f"dashboard: {panel['title']} has no description, or nothing to show"
+        yield from _overrides(panel)
     group = {
         "name": "dashboard",
         "rules": [
@@ -181,6 +182,15 @@ def dashboard_sound() -> Iterator[str]:
         yaml.safe_dump({"groups": [group]}, file)
         file.flush()
         yield from promtool("check", "rules", file.name)
+
+
+def _overrides(panel: dict[str, Any]) -> Iterator[str]:
+    """An override finds a series. By a pattern: a legend ends in labels that may be there or not."""
+    legends = [target.get("legendFormat", "") for target in panel.get("targets", [])]
+    for override in panel.get("fieldConfig", {}).get("overrides", []):
+        kind, wanted = override["matcher"]["id"], override["matcher"]["options"]
+        if kind != "byRegexp" or not any(re.search(wanted.strip("/"), each) for each in legends):
+            yield f"dashboard: {panel['title']}: no series for the override {kind} {wanted}"
 
 
 def promtool(*args: str) -> Iterator[str]:

@@ -212,6 +212,16 @@ def test_a_wrong_name_in_the_dashboard_is_found(
     assert any(found in problem for problem in monitoring.names_and_labels())
 
 
+@pytest.mark.parametrize(("old", "new"), [("byRegexp", "byName"), ("/^backlog in", "/^back log in")])
+def test_an_override_that_finds_no_series_is_found(
+    old: str, new: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = broken(monitoring.DASHBOARD, old, new, tmp_path)
+    monkeypatch.setattr(monitoring, "DASHBOARD", changed)
+    (found,) = monitoring.dashboard_sound()
+    assert "Replicas against backlog" in found
+
+
 def test_an_alert_that_nobody_explains_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
