@@ -138,9 +138,9 @@ def _selectors(objects: list[Manifest]) -> Iterator[str]:
         yield from _selects(obj, obj["spec"]["selector"]["matchLabels"], templates, [])
     for obj in of_kind(objects, "Deployment", "StatefulSet"):
         wanted = obj["spec"]["selector"]["matchLabels"]
-        chosen = [t for t, pod in pods(objects) if _matches(wanted, pod["metadata"]["labels"])]
-        if chosen != [_title(obj)]:  # an HPA refuses pods that two of them select
-            yield f"{_title(obj)}: selects the pods of {', '.join(chosen) or 'nobody'}"
+        of = [t for t, pod in pods(objects) if _matches(wanted, pod["metadata"]["labels"])]
+        if of != [_title(obj)]:  # an HPA refuses pods that two of them select
+            yield f"{_title(obj)}: selects the pods of {', '.join(of) or 'nobody'}"
     for obj in of_kind(objects, "NetworkPolicy"):
         wanted = obj["spec"]["podSelector"].get("matchLabels", {})
         ports = [p["port"] for way in obj["spec"].get("ingress", []) for p in way["ports"]]

@@ -23,7 +23,7 @@ import jsonschema_rs
 import kubernetes_validate
 import yaml
 
-from scripts import generated_monitoring, manifest_rules
+from scripts import generated_monitoring, manifest_network, manifest_rules
 
 ROOT = Path(__file__).resolve().parent.parent
 K8S = ROOT / "k8s"
@@ -161,6 +161,7 @@ def errors(objects: list[Manifest], checked: set[str]) -> Iterator[str]:
             for error in schema_errors(obj):
                 yield f"{obj['kind']} {obj['metadata']['name']}: {error}"
     yield from manifest_rules.errors(objects)
+    yield from manifest_network.errors(objects)
 
 
 def main() -> int:

@@ -185,7 +185,7 @@ def dashboard_sound() -> Iterator[str]:
 
 
 def _overrides(panel: dict[str, Any]) -> Iterator[str]:
-    """An override finds a series. By a pattern: a legend ends in labels that may be there or not."""
+    """An override finds a series. By a pattern: a legend may end in labels or not."""
     legends = [target.get("legendFormat", "") for target in panel.get("targets", [])]
     for override in panel.get("fieldConfig", {}).get("overrides", []):
         kind, wanted = override["matcher"]["id"], override["matcher"]["options"]

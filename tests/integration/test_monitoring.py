@@ -212,7 +212,7 @@ def test_a_wrong_name_in_the_dashboard_is_found(
     assert any(found in problem for problem in monitoring.names_and_labels())
 
 
-@pytest.mark.parametrize(("old", "new"), [("byRegexp", "byName"), ("/^backlog in", "/^back log in")])
+@pytest.mark.parametrize(("old", "new"), [("byRegexp", "byName"), ("/^backlog", "/^back log")])
 def test_an_override_that_finds_no_series_is_found(
     old: str, new: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

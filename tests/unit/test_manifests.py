@@ -17,7 +17,7 @@ from api.routes import service
 from rerankq.ledger.keys import QUEUE_BULK, QUEUE_INTERACTIVE, Key, name, queue_of, root_of
 from rerankq.settings import Settings, unknown_variables
 from rerankq.status import Lane
-from scripts import generated_monitoring, manifest_rules, manifests
+from scripts import generated_monitoring, manifest_network, manifest_rules, manifests
 from tests.manifest_reading import container, environment, find, generated
 from worker.probe import Probe
 
@@ -105,6 +105,27 @@ def test_a_contradiction_is_seen(gpu, kind, name, path, value):
     assert list(manifest_rules.errors(gpu)) == []
     changed, _ = broken(gpu, kind, name, path, value)
     assert list(manifest_rules.errors(changed)) != []
+
+
+PEERS = "spec.ingress.0.from"
+WAYS = [
+    ("rerankq-redis", f"{PEERS}.1.namespaceSelector.matchLabels.x", "y", "keda cannot reach redis"),
+    ("rerankq-redis", f"{PEERS}.0.podSelector.matchExpressions.0.values", ["api"], "worker cannot"),
+    ("rerankq-redis", f"{PEERS}.2.namespaceSelector", {}, "redis is open by redis"),
+    ("rerankq-api", f"{PEERS}.0.namespaceSelector.matchLabels.x", "y", "ingress-nginx cannot"),
+    ("rerankq-worker", f"{PEERS}.0.namespaceSelector.matchLabels.x", "y", "monitoring cannot"),
+    ("rerankq-worker", "spec.egress.0.ports.0.port", 80, "worker cannot reach 1.1.1.1 by 443"),
+    ("to-redis", "spec.egress.0.to.0.podSelector.matchLabels.x", "y", "api cannot reach redis"),
+    ("names", "spec.egress.0.to.0.namespaceSelector.matchLabels.x", "y", "look up names"),
+    ("closed", "spec.podSelector.matchLabels", {"x": "y"}, "a pod beside ours: ingress is"),
+]
+
+
+@pytest.mark.parametrize(("name", "path", "value", "seen"), WAYS, ids=lambda v: str(v)[-40:])
+def test_a_way_that_is_cut_or_open_is_seen(gpu, name, path, value, seen):
+    assert list(manifest_network.errors(gpu)) == []
+    changed, _ = broken(gpu, "NetworkPolicy", name, path, value)
+    assert seen in "\n".join(manifest_network.errors(changed))
 
 
 def test_workers_of_two_models_that_select_each_other_s_pods_are_seen():
@@ -274,7 +295,8 @@ def test_no_volume_hides_a_model_that_is_baked_as_the_document_shows(gpu):
     shown = (ROOT / "docs" / "images.md").read_text()
     (path,) = set(re.findall(r"RERANKQ_MODEL=(/[\w/]+)", shown))
     mounts = [mount["mountPath"] for mount in container(gpu, "worker")["volumeMounts"]]
-    assert mounts and not any(path.startswith(f"{mount}/") for mount in mounts)
+    assert mounts
+    assert not any(path.startswith(f"{mount}/") for mount in mounts)
 
 
 def test_the_document_names_what_is_there():
