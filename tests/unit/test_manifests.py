@@ -1,6 +1,5 @@
 """The manifests: what is broken in them is seen, and what they say of the code is true of it."""
 
-import copy
 import re
 import runpy
 import sys
@@ -17,8 +16,8 @@ from api.routes import service
 from rerankq.ledger.keys import QUEUE_BULK, QUEUE_INTERACTIVE, Key, name, queue_of, root_of
 from rerankq.settings import Settings, unknown_variables
 from rerankq.status import Lane
-from scripts import generated_monitoring, manifest_network, manifest_rules, manifests
-from tests.manifest_reading import container, environment, find, generated
+from scripts import generated_monitoring, manifest_rules, manifests
+from tests.manifest_reading import broken, container, environment, find, generated
 from worker.probe import Probe
 
 ROOT = Path(__file__).parents[2]
@@ -69,23 +68,6 @@ CONTRADICTING = [
 ]
 
 
-def set_at(obj: dict[str, Any], path: str, value: Any) -> None:
-    *way, last = path.split(".")
-    there: Any = obj
-    for step in way:
-        there = there[int(step)] if isinstance(there, list) else there[step]
-    there[last] = value
-
-
-def broken(
-    objects: list[dict[str, Any]], kind: str, name: str, path: str, value: Any
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    changed = copy.deepcopy(objects)
-    obj = find(changed, kind, name)
-    set_at(obj, path, value)
-    return changed, obj
-
-
 @pytest.mark.parametrize(("kind", "name", "path", "value"), WRONG, ids=lambda v: str(v)[-40:])
 def test_a_broken_field_is_seen(gpu, kind, name, path, value):
     assert list(manifests.schema_errors(find(gpu, kind, name))) == []
@@ -105,27 +87,6 @@ def test_a_contradiction_is_seen(gpu, kind, name, path, value):
     assert list(manifest_rules.errors(gpu)) == []
     changed, _ = broken(gpu, kind, name, path, value)
     assert list(manifest_rules.errors(changed)) != []
-
-
-PEERS = "spec.ingress.0.from"
-WAYS = [
-    ("rerankq-redis", f"{PEERS}.1.namespaceSelector.matchLabels.x", "y", "keda cannot reach redis"),
-    ("rerankq-redis", f"{PEERS}.0.podSelector.matchExpressions.0.values", ["api"], "worker cannot"),
-    ("rerankq-redis", f"{PEERS}.2.namespaceSelector", {}, "redis is open by redis"),
-    ("rerankq-api", f"{PEERS}.0.namespaceSelector.matchLabels.x", "y", "ingress-nginx cannot"),
-    ("rerankq-worker", f"{PEERS}.0.namespaceSelector.matchLabels.x", "y", "monitoring cannot"),
-    ("rerankq-worker", "spec.egress.0.ports.0.port", 80, "worker cannot reach 1.1.1.1 by 443"),
-    ("to-redis", "spec.egress.0.to.0.podSelector.matchLabels.x", "y", "api cannot reach redis"),
-    ("names", "spec.egress.0.to.0.namespaceSelector.matchLabels.x", "y", "look up names"),
-    ("closed", "spec.podSelector.matchLabels", {"x": "y"}, "a pod beside ours: ingress is"),
-]
-
-
-@pytest.mark.parametrize(("name", "path", "value", "seen"), WAYS, ids=lambda v: str(v)[-40:])
-def test_a_way_that_is_cut_or_open_is_seen(gpu, name, path, value, seen):
-    assert list(manifest_network.errors(gpu)) == []
-    changed, _ = broken(gpu, "NetworkPolicy", name, path, value)
-    assert seen in "\n".join(manifest_network.errors(changed))
 
 
 def test_workers_of_two_models_that_select_each_other_s_pods_are_seen():
