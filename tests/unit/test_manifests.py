@@ -13,7 +13,7 @@ import pytest
 import rerankq
 from api.__main__ import LONGEST_LAST_REQUEST_S
 from api.routes import service
-from rerankq.ledger.keys import QUEUE_BULK, QUEUE_INTERACTIVE, Key, name, queue_of, root_of
+from rerankq.ledger.keys import QUEUE_BULK, QUEUE_INTERACTIVE, Key, name
 from rerankq.settings import Settings, unknown_variables
 from rerankq.status import Lane
 from scripts import generated_monitoring, manifest_rules, manifests
@@ -89,16 +89,6 @@ def test_a_contradiction_is_seen(gpu, kind, name, path, value):
     assert list(manifest_rules.errors(changed)) != []
 
 
-def test_workers_of_two_models_that_select_each_other_s_pods_are_seen():
-    objects = manifests.build(OVERLAYS / "multi-model")
-    worker = find(objects, "Deployment", "rerankq-worker")
-    del worker["spec"]["selector"]["matchLabels"]["app.kubernetes.io/instance"]
-    assert list(manifest_rules.errors(objects)) == [
-        "Deployment rerankq-worker: selects the pods of "
-        "Deployment rerankq-worker, Deployment rerankq-worker-accurate"
-    ]
-
-
 def test_two_alternatives_for_the_api_cannot_be_built_together():
     with pytest.raises(manifests.DoesNotBuild, match="already registered"):
         manifests.build_with("keda/api-latency", "keda/api-requests")
@@ -164,27 +154,6 @@ def test_the_scaler_counts_what_the_ledger_and_celery_hold(gpu):
     )
 
 
-def test_a_further_model_s_workers_and_scaler_are_of_that_model():
-    objects = manifests.build(OVERLAYS / "multi-model")
-    settings = Settings.from_env(environment(objects, container(objects, "worker-accurate")))
-    further = settings.further
-    assert further is not None
-
-    def counted(scaler: str) -> list[str]:
-        triggers = find(objects, "ScaledObject", scaler)["spec"]["triggers"]
-        return [trigger["metadata"]["listName"] for trigger in triggers]
-
-    roots = {root_of(None): root_of(further), "rerankq.": f"rerankq.{further}."}
-    assert queue_of(Lane.BULK, further).startswith(roots["rerankq."])
-    assert counted("rerankq-worker-accurate") == [
-        roots[listed[: len("rerankq:")]] + listed[len("rerankq:") :]
-        for listed in counted("rerankq-worker")
-    ]
-    pod = find(objects, "Deployment", "rerankq-worker-accurate")["spec"]["template"]["spec"]
-    fetched = environment(objects, pod["initContainers"][0])
-    assert fetched["RERANKQ_MODEL"] == further
-
-
 def test_limits_and_times_agree_with_the_code(gpu):
     config = generated(gpu, "rerankq-settings")
     body = find(gpu, "Ingress", "rerankq-api")["metadata"]["annotations"]
@@ -220,22 +189,6 @@ def test_rules_and_dashboards_become_objects(tmp_path, monkeypatch):
     assert generated_monitoring.is_stale()
 
 
-def test_with_tls_all_who_speak_to_redis_check_its_certificate():
-    objects = manifests.build_with("redis-tls", on="overlays/multi-model")
-    for which in ("api", "worker", "worker-accurate"):
-        there = container(objects, which)
-        url = environment(objects, there)["RERANKQ_REDIS_URL"]
-        path = url.partition("?ssl_ca_certs=")[2]
-        assert url.startswith("rediss://")
-        assert path.startswith(there["volumeMounts"][-1]["mountPath"])
-    for suffix in ("", "-accurate"):
-        login = find(objects, "TriggerAuthentication", f"rerankq-redis{suffix}")["spec"]
-        assert "ca" in [ref["parameter"] for ref in login["secretTargetRef"]]
-    assert generated(objects, "rerankq-redis")["data"]["tls"] == "enable"
-    arguments = container(objects, "redis")["args"]
-    assert arguments[arguments.index("--port") + 1] == "0"
-
-
 @pytest.mark.parametrize("local", [True, False])
 def test_the_model_is_fetched_unless_it_is_there(tmp_path, monkeypatch, local):
     asked: list[Any] = []
@@ -250,6 +203,24 @@ def test_the_model_is_fetched_unless_it_is_there(tmp_path, monkeypatch, local):
     else:
         ((model,), options) = asked[0]
         assert (model, options["revision"]) == ("owner/model", None)
+
+
+def test_every_file_that_is_named_is_on_the_volume_that_has_it(gpu):
+    api, worker = container(gpu, "api"), container(gpu, "worker")
+    pod = find(gpu, "Deployment", "rerankq-worker")["spec"]["template"]["spec"]
+    (fetch,) = pod["initContainers"]
+
+    def volume(of: dict[str, Any], folder: str) -> str | None:
+        return {m["mountPath"]: m["name"] for m in of["volumeMounts"]}.get(folder)
+
+    folder, _, file = environment(gpu, api)["RERANKQ_API_KEYS_FILE"].rpartition("/")
+    assert volume(api, folder) == "keys"
+    assert file in manifest_rules.secrets()["rerankq-api-keys"]
+    folder, _, file = fetch["command"][1].rpartition("/")
+    assert volume(fetch, folder) == "fetch"
+    assert file in generated(gpu, "rerankq-fetch")["data"]
+    filled = [volume(each, environment(gpu, each)["HF_HOME"]) for each in (fetch, worker)]
+    assert filled == ["models", "models"]
 
 
 def test_no_volume_hides_a_model_that_is_baked_as_the_document_shows(gpu):
