@@ -103,6 +103,17 @@ def dashboard_expressions() -> list[Expression]:
     ]
 
 
+def scaler_expressions() -> list[Expression]:
+    """What KEDA asks Prometheus; a name that is not there would be its fallback for ever."""
+    found = []
+    for path in sorted((ROOT / "k8s" / "keda").glob("*/scaledobject.yaml")):
+        for trigger in yaml.safe_load(path.read_text())["spec"]["triggers"]:
+            if trigger["type"] == "prometheus":
+                where = f"keda/{path.parent.name} {trigger['name']}"
+                found.append(Expression(where, trigger["metadata"]["query"]))
+    return found
+
+
 def exposed() -> tuple[set[str], set[str]]:
     """Names of series our processes show, and of their labels."""
     names = {
@@ -120,7 +131,7 @@ def names_and_labels() -> Iterator[str]:
     ours, our_labels = exposed()
     recorded = {rule["record"] for rule in rules() if "record" in rule}
     used: set[str] = set()
-    for expression in (*rule_expressions(), *dashboard_expressions()):
+    for expression in (*rule_expressions(), *dashboard_expressions(), *scaler_expressions()):
         metrics = promql.metrics(expression.text)
         used |= metrics
         for name in sorted(metrics - ours - recorded - set(FOREIGN)):
@@ -163,7 +174,7 @@ def tested() -> tuple[set[str], set[str]]:
 
 
 def dashboard_sound() -> Iterator[str]:
-    """Panels can be told apart, say what they show, and their expressions parse."""
+    """Panels can be told apart and say what they show; their expressions and KEDA's parse."""
     ids = [panel["id"] for panel in panels()]
     if len(ids) != len(set(ids)):
         yield "dashboard: two panels have one id"
@@ -175,7 +186,7 @@ def dashboard_sound() -> Iterator[str]:
         "name": "dashboard",
         "rules": [
             {"record": f"panel:{n}", "expr": expression.text}
-            for n, expression in enumerate(dashboard_expressions())
+            for n, expression in enumerate([*dashboard_expressions(), *scaler_expressions()])
         ],
     }
     with tempfile.NamedTemporaryFile("w", suffix=".yml") as file:
