@@ -35,6 +35,7 @@ FOREIGN = {
     "process_start_time_seconds": "prometheus_client, in each of our processes",
     "kube_deployment_status_replicas": "kube-state-metrics",
     "kube_pod_container_status_restarts_total": "kube-state-metrics",
+    "kube_pod_init_container_status_restarts_total": "kube-state-metrics",
 }
 # Labels that Prometheus, its discovery and kube-state-metrics add.
 FOREIGN_LABELS = {"job", "instance", "namespace", "pod", "container", "deployment"}

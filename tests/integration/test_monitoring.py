@@ -37,6 +37,7 @@ SILENT = {
     "rerankq:gpu_memory_ratio": "a machine without a GPU",
     "kube_deployment_status_replicas": "no Kubernetes",
     "kube_pod_container_status_restarts_total": "no Kubernetes",
+    "kube_pod_init_container_status_restarts_total": "no Kubernetes",
 }
 ABSENT = "RerankqUnavailable"  # asks for what must not be missing, and it is there
 # A number as soon as what they tell of has happened between two scrapes.
