@@ -16,7 +16,7 @@ from api.routes import service
 from rerankq.ledger.keys import QUEUE_BULK, QUEUE_INTERACTIVE, Key, name
 from rerankq.settings import Settings, unknown_variables
 from rerankq.status import Lane
-from scripts import generated_monitoring, manifest_rules, manifests
+from scripts import generated_monitoring, manifest_rules, manifests, monitoring
 from tests.manifest_reading import broken, container, environment, find, generated
 from worker.probe import Probe
 
@@ -166,6 +166,13 @@ def test_limits_and_times_agree_with_the_code(gpu):
     spot = find(manifests.build(OVERLAYS / "spot"), "Deployment", "rerankq-worker")
     grace = spot["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
     assert grace >= Settings().lease_seconds
+
+
+def test_who_never_is_ready_is_told_of_before_it_is_started_anew(gpu):
+    probe = container(gpu, "worker")["startupProbe"]
+    (alert,) = [r for r in monitoring.rules() if r.get("alert") == "RerankqWorkerNotReady"]
+    minutes = int(alert["for"].removesuffix("m"))
+    assert minutes * 60 < probe["periodSeconds"] * probe["failureThreshold"]
 
 
 def test_the_images_are_those_of_this_version(gpu):
