@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from rerankq.ledger.keys import queue_of, root_of
 from rerankq.settings import Settings
 from rerankq.status import Lane
-from scripts import manifest_rules, manifests
-from tests.manifest_reading import container, environment, find, generated
+from scripts import manifest_models, manifest_rules, manifests
+from tests.manifest_reading import broken, container, environment, find, generated
 
 OVERLAY = Path(__file__).parents[2] / "k8s" / "overlays" / "multi-model"
 
@@ -40,6 +42,23 @@ def test_a_further_model_s_workers_and_scaler_are_of_that_model():
     pod = find(objects, "Deployment", "rerankq-worker-accurate")["spec"]["template"]["spec"]
     fetched = environment(objects, pod["initContainers"][0])
     assert fetched["RERANKQ_MODEL"] == further
+
+
+WORKER = "spec.template.spec"
+WRONG = [
+    ("Deployment", f"{WORKER}.containers.0.env.12.value", "a/b", "lists no a/b, which has workers"),
+    ("Deployment", f"{WORKER}.initContainers.0.env.3.value", "v1", "another RERANKQ_REVISION"),
+    ("ScaledObject", "spec.triggers.1.metadata.listName", "rerankq:pending:bulk", "is not of Qwen"),
+    ("ScaledObject", "spec.triggers.3.metadata.listName", "rerankq.a/b.bulk", "is not of Qwen"),
+]
+
+
+@pytest.mark.parametrize(("kind", "path", "value", "seen"), WRONG)
+def test_a_name_that_was_forgotten_in_a_copy_is_seen(kind, path, value, seen):
+    objects = manifests.build(OVERLAY)
+    assert list(manifest_models.errors(objects)) == []
+    changed, _ = broken(objects, kind, "rerankq-worker-accurate", path, value)
+    assert seen in "\n".join(manifest_models.errors(changed))
 
 
 def test_with_tls_all_who_speak_to_redis_check_its_certificate():
