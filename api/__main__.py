@@ -11,7 +11,7 @@ import uvicorn
 
 from api.app import create_app
 from api.connections import Connection
-from rerankq import startup
+from rerankq import startup, tracing
 from rerankq.errors import SettingsError
 
 LONGEST_LAST_REQUEST_S = 5
@@ -23,6 +23,7 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=8000)
     args = parser.parse_args()
     settings = startup.begin()
+    tracing.start("rerankq-api")
     try:
         app = create_app(settings)
     except SettingsError as error:

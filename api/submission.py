@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from api.addresses import is_private_literal
 from api.fleet import Fleet, slowest_rate, total_rate
 from api.problems import Refusal
-from rerankq import logs
+from rerankq import logs, tracing
 from rerankq.ledger import calls, shards, verbs
 from rerankq.ledger.async_store import AsyncLedger
 from rerankq.ledger.keys import FULLEST_REDIS
@@ -103,6 +103,7 @@ class Submission:
                     model=self._model,
                     owner=owner,
                     request_id=logs.request_id.get(),
+                    traceparent=tracing.traceparent(),
                     result_ttl_ms=int(self._settings.result_ttl * 1000),
                 ),
                 entries=job_shards.count,

@@ -19,6 +19,7 @@ from celery.result import AsyncResult
 from celery.utils.time import maybe_iso8601
 from pydantic import ValidationError
 
+from rerankq import tracing
 from rerankq.envelope import Catcher, Envelope
 from rerankq.errors import Overloaded
 from rerankq.fields import MAX_TASK_DOCUMENTS
@@ -113,6 +114,7 @@ class LedgeredTask:
             model=model or settings.model,
             owner="",
             request_id=task_id,
+            traceparent=tracing.traceparent(),
             result_ttl_ms=int(settings.result_ttl * 1000),
         )
         delay = _seconds_until(envelope.headers.get("eta")) or 0.0

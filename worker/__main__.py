@@ -14,7 +14,7 @@ from typing import Any
 from celery import Celery, signals
 from celery.worker import state
 
-from rerankq import startup
+from rerankq import startup, tracing
 from rerankq.celery_app import make_app
 from rerankq.errors import SettingsError
 from rerankq.ledger.keys import queue_of
@@ -35,6 +35,7 @@ TRANSPORT = "worker.transport:Transport"
 
 def main() -> int:
     settings = startup.begin()
+    tracing.start("rerankq-worker")
     # While the model loads, its threads would not bear an orderly exit, and nothing is held yet.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     worker: Worker | None = None
@@ -63,6 +64,7 @@ def main() -> int:
         return _consume(app, worker, settings)
     finally:
         worker.drain()
+        tracing.stop()
 
 
 def _why(settings: Settings, error: Exception) -> str:

@@ -45,6 +45,7 @@ def header(
     owner: str,
     request_id: str,
     result_ttl_ms: int,
+    traceparent: str = "",
 ) -> dict[str, Arg]:
     """What `commit` writes of a new job; the script adds status, counters and times."""
     return {
@@ -62,6 +63,7 @@ def header(
         "raw_scores": int(request.raw_scores),
         "metadata": json.dumps(request.metadata) if request.metadata is not None else "",
         **({"webhook": request.webhook_url} if request.webhook_url else {}),
+        **({"traceparent": traceparent} if traceparent else {}),
     }
 
 
