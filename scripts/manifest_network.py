@@ -25,7 +25,11 @@ def _namespace(name: str) -> Peer:
     return Peer(f"namespace {name}", namespace={"kubernetes.io/metadata.name": name})
 
 
-NAMES, HUB, INSIDE = _namespace("kube-system"), Peer("1.1.1.1", address="1.1.1.1"), "10.1.2.3"
+# As k8s/base/network.yaml and k8s/redis/network.yaml call them: changed there, changed here.
+NAMES, KEDA, PROMETHEUS, INGRESS = map(
+    _namespace, ("kube-system", "keda", "monitoring", "ingress-nginx")
+)
+PUBLIC, INSIDE = Peer("1.1.1.1", address="1.1.1.1"), "10.1.2.3"
 STRANGERS = (_namespace("elsewhere"), Peer(INSIDE, address=INSIDE))
 
 
@@ -33,18 +37,18 @@ def errors(objects: list[Manifest]) -> Iterator[str]:
     """Every way that is cut or open against what these objects need: a line each."""
     policies = [obj for obj in objects if obj["kind"] == "NetworkPolicy"]
     if pods := _pods(objects):
-        yield from _besides(policies, pods | {"a pod beside ours": {}})
+        yield from _of_every_pod(policies, pods | {"a pod beside ours": {}})
     for component, port, peer in _callers(objects):
         if not _open(policies, "ingress", pods[component], peer, port):
             yield f"{peer.title} cannot reach {component} by {port}"
         if component != "api" and _open(policies, "ingress", pods[component], STRANGERS[0], port):
             yield f"{component} is open by {port} to {STRANGERS[0].title}"
-    for component, to, peer in _called(pods):
+    for component, to, peer in _called(objects):
         if not _open(policies, "egress", pods[component], peer, to):
             yield f"{component} cannot reach {peer.title} by {to}"
 
 
-def _besides(policies: list[Manifest], pods: dict[str, Labels]) -> Iterator[str]:
+def _of_every_pod(policies: list[Manifest], pods: dict[str, Labels]) -> Iterator[str]:
     for component, labels in pods.items():
         if not _open(policies, "egress", labels, NAMES, 53):
             yield f"{component} cannot look up names"
@@ -67,19 +71,24 @@ def _callers(objects: list[Manifest]) -> Iterator[tuple[str, str, Peer]]:
     if "redis" in pods:
         yield from (("redis", "redis", Peer(who, pod=pods[who])) for who in ("api", "worker"))
         if "TriggerAuthentication" in kinds:
-            yield "redis", "redis", _namespace("keda")
+            yield "redis", "redis", KEDA
     if "ServiceMonitor" in kinds:
-        yield "api", "http", _namespace("monitoring")
+        yield "api", "http", PROMETHEUS
     if "PodMonitor" in kinds:
-        yield "worker", "metrics", _namespace("monitoring")
+        yield "worker", "metrics", PROMETHEUS
     if "Ingress" in kinds:
-        yield "api", "http", _namespace("ingress-nginx")
+        yield "api", "http", INGRESS
 
 
-def _called(pods: dict[str, Labels]) -> Iterator[tuple[str, str | int, Peer]]:
+def _called(objects: list[Manifest]) -> Iterator[tuple[str, str | int, Peer]]:
     """Whom our pods go to, by which port."""
+    pods = _pods(objects)
+    models = [
+        obj["data"].get("RERANKQ_MODEL", "/") for obj in objects if obj["kind"] == "ConfigMap"
+    ]
+    if not all(model.startswith("/") for model in models):
+        yield "worker", 443, PUBLIC  # the hub
     for component in pods.keys() & {"api", "worker"}:
-        yield component, 443, HUB  # webhooks; models
         if "redis" in pods:
             yield component, "redis", Peer("redis", pod=pods["redis"])
         else:
