@@ -83,9 +83,7 @@ def _callers(objects: list[Manifest]) -> Iterator[tuple[str, str, Peer]]:
 def _called(objects: list[Manifest]) -> Iterator[tuple[str, str | int, Peer]]:
     """Whom our pods go to, by which port."""
     pods = _pods(objects)
-    models = [
-        obj["data"].get("RERANKQ_MODEL", "/") for obj in objects if obj["kind"] == "ConfigMap"
-    ]
+    models = [obj.get("data", {}).get("RERANKQ_MODEL", "/") for obj in objects]
     if not all(model.startswith("/") for model in models):
         yield "worker", 443, PUBLIC  # the hub
     for component in pods.keys() & {"api", "worker"}:
