@@ -41,7 +41,7 @@ def system(start_system: StartSystem, halved: str) -> LocalSystem:
 
 @pytest.fixture
 def http(system: LocalSystem) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=system.url, timeout=30) as client:
+    with httpx.Client(base_url=system.url, timeout=90) as client:
         yield client
 
 
