@@ -10,6 +10,8 @@ import httpx
 import pytest
 from safetensors.torch import load_file, save_file
 
+from api.app import create_app
+from rerankq.errors import SettingsError
 from rerankq.ledger.keys import queue_of
 from rerankq.ledgered import ledger_at
 from rerankq.settings import Settings
@@ -25,8 +27,11 @@ DOCUMENTS = ["systemctl stop NAME ends a unit.", "Knead the dough for ten minute
 
 @pytest.fixture(scope="module")
 def halved(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The demo model with half of its log-odds: what the head sees is halved."""
-    folder = tmp_path_factory.mktemp("models") / "halved"
+    """The demo model with half of its log-odds: what the head sees is halved.
+
+    Its name has all that a path may have and a queue's or a script's text may trip over.
+    """
+    folder = tmp_path_factory.mktemp("models") / "it's*half\\{of}[é]"
     shutil.copytree(ROOT / DEMO, folder, ignore=shutil.ignore_patterns("golden.json"))
     weights = load_file(folder / "model.safetensors")
     weights["model.norm.weight"] *= 0.5
@@ -37,6 +42,12 @@ def halved(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def system(start_system: StartSystem, halved: str) -> LocalSystem:
     return start_system(models=halved)
+
+
+@pytest.mark.parametrize("name", [DEMO, "an-alias"])
+def test_a_further_model_has_a_name_of_its_own(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"RERANKQ_MODELS=other,{name}: {name} already names"):
+        create_app(Settings(model=DEMO, model_aliases=("an-alias",), models=("other", name)))
 
 
 @pytest.fixture
@@ -117,7 +128,8 @@ def test_one_models_lane_is_paused_and_the_other_goes_on(
         together = http.get("/v1/queue").json()
         assert (together["backlog"], together["workers"]) == (1, 2)
         series = http.get("/metrics").text.splitlines()
-        labels = f'{{lane="interactive",model="{halved}"}}'
+        escaped = halved.replace("\\", r"\\")
+        labels = f'{{lane="interactive",model="{escaped}"}}'
         assert f"rerankq_queue_waiting{labels} 1.0" in series
         assert 'rerankq_queue_waiting{lane="interactive"} 0.0' in series
     finally:
