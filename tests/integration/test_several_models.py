@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+import redis
 from safetensors.torch import load_file, save_file
 
 from api.app import create_app
@@ -109,6 +110,22 @@ def test_what_is_served_is_listed_with_its_workers(http: httpx.Client, halved: s
     assert [(model["id"], model["workers"]) for model in served] == [(DEMO, 1), (halved, 1)]
     assert http.get("/health").json()["workers"] == 2
     assert {worker["model"] for worker in http.get("/v1/workers").json()["data"]} == {DEMO, halved}
+
+
+def test_health_says_whether_the_default_model_is_loaded(
+    system: LocalSystem, http: httpx.Client
+) -> None:
+    workers = http.get("/v1/workers").json()["data"]
+    default = next(worker["id"] for worker in workers if worker["model"] == DEMO)
+
+    def without_default() -> bool:
+        ledger.hset(f"rerankq:worker:{default}", "state", "draining")  # until its next heartbeat
+        health = http.get("/health").json()
+        return (health["status"], health["workers"], health["model_loaded"]) == ("ok", 1, False)
+
+    with redis.Redis.from_url(system.redis_url) as ledger:
+        eventually(without_default, 10)
+    eventually(lambda: http.get("/health").json()["workers"] == 2)
 
 
 def test_one_models_lane_is_paused_and_the_other_goes_on(
