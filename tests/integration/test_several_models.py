@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,8 @@ from safetensors.torch import load_file, save_file
 from api.app import create_app
 from rerankq.errors import SettingsError
 from rerankq.ledger.keys import queue_of
+from rerankq.ledger.records import WorkerInfo
+from rerankq.ledger.store import Ledger
 from rerankq.ledgered import ledger_at
 from rerankq.settings import Settings
 from rerankq.status import Lane
@@ -126,6 +129,34 @@ def test_health_says_whether_the_default_model_is_loaded(
     with redis.Redis.from_url(system.redis_url) as ledger:
         eventually(without_default, 10)
     eventually(lambda: http.get("/health").json()["workers"] == 2)
+
+
+def test_a_worker_that_lacks_the_list_is_reported_once(system: LocalSystem, halved: str) -> None:
+    """It scores the default model's jobs by its own."""
+    stray = WorkerInfo(
+        id="stray",
+        state="draining",
+        model=halved,
+        revision="r",
+        template="t",
+        score_space="s",
+        instruction=True,
+        max_length=64,
+        dtype="float32",
+        device="cpu",
+        attention="packed",
+    )
+    log = system.folder / "logs" / "api.log"
+
+    def reports() -> int:
+        return log.read_text().count("a further model's worker lacks RERANKQ_MODELS")
+
+    with redis.Redis.from_url(system.redis_url) as client:
+        Ledger(client).heartbeat(stray)
+        eventually(lambda: reports() == 1, 10)
+        time.sleep(1.1)  # it looks once more
+        Ledger(client).forget_worker(stray.id)
+    assert reports() == 1
 
 
 def test_one_models_lane_is_paused_and_the_other_goes_on(
