@@ -33,10 +33,13 @@ class Front:
         self._redis = connect_async(settings.redis_url)
         self.pools = Pools(settings, self._redis)
         self.redis_memory = 0.0  # share of its limit
+        self._strays: set[str] = set()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         duties = [self._watch_memory()]
+        if self.settings.models:
+            duties.append(self._watch_workers())
         for pool in self.pools.all:
             duties += [pool.waiter.run(), self._keep_house(pool)]
             if pool.webhooks.enabled:  # what is due is left to the processes that can sign it
@@ -73,6 +76,19 @@ class Front:
                     pool.submission.redis_memory = self.redis_memory
             except Exception as error:  # as above
                 log.warning("memory not known", extra={"reason": tls.reason(error)})
+            await asyncio.sleep(REAP_EVERY_S)
+
+    async def _watch_workers(self) -> None:
+        """Tell people, once, of each that scores the default model's jobs by a further one."""
+        while not self._stopping:
+            try:
+                for worker in await self.pools.default.fleet.workers():
+                    if worker.model in self.settings.models and worker.id not in self._strays:
+                        self._strays.add(worker.id)
+                        fields = {"worker": worker.id, "model": worker.model, "host": worker.host}
+                        log.error("a further model's worker lacks RERANKQ_MODELS", extra=fields)
+            except Exception as error:  # as above
+                log.warning("workers not known", extra={"reason": tls.reason(error)})
             await asyncio.sleep(REAP_EVERY_S)
 
 

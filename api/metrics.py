@@ -50,8 +50,7 @@ class LedgerMetric(Collector):
     def __init__(
         self, name: str, kind: str, text: str, labels: Labels = (), known: Iterable[Labels] = ()
     ) -> None:
-        self._name, self._kind, self._text, self._labels = name, kind, text, labels
-        self._labelnames = (*labels, "model")
+        self._name, self._kind, self._text, self._labelnames = name, kind, text, labels
         self._zeros: dict[Labels, float] = dict.fromkeys(known, 0)
         self._latest: dict[str | None, Mapping[Labels, float]] = {}
         REGISTRY.register(self)
@@ -69,7 +68,7 @@ class LedgerMetric(Collector):
         for model, values in self._latest.items():
             of_model = {} if model is None else {"model": model}
             for label_values, value in values.items():
-                labels = dict(zip(self._labels, label_values, strict=True)) | of_model
+                labels = dict(zip(self._labelnames, label_values, strict=True)) | of_model
                 metric.add_sample(series, labels, value)
         yield metric
 

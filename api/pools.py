@@ -48,15 +48,16 @@ class Pool:
 class Pools:
     """All of them, and which one a request means.
 
-    Raises: SettingsError: the default model is listed among the further ones.
+    Raises: SettingsError: a further model has a name of the default one.
     """
 
     def __init__(self, settings: Settings, client: redis.asyncio.Redis) -> None:
-        if settings.further is not None:
-            raise SettingsError(
-                f"RERANKQ_MODELS={','.join(settings.models)}: {settings.model} is RERANKQ_MODEL, "
-                "the default model, and no further one"
-            )
+        for model in settings.models:
+            if model in (settings.model, *settings.model_aliases):
+                raise SettingsError(
+                    f"RERANKQ_MODELS={','.join(settings.models)}: {model} already names the "
+                    "default model, by RERANKQ_MODEL or RERANKQ_MODEL_ALIASES"
+                )
         self.default = Pool(settings, client, None)
         self.all = [self.default, *(Pool(settings, client, name) for name in settings.models)]
         self._aliases = settings.model_aliases
@@ -72,7 +73,8 @@ class Pools:
             return self._by_model[model]
         if model is None or model in self._aliases or "*" in self._aliases:
             return self.default
-        served = ", ".join([self.default.model, *self._aliases, *list(self._by_model)[1:]])
+        further = (pool.model for pool in self.all[1:])
+        served = ", ".join([self.default.model, *self._aliases, *further])
         detail = f"model: {model!r} is not served here; served: {served}"
         raise Refusal(404, "model_not_found", detail, field="model", limit=served)
 

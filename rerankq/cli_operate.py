@@ -60,10 +60,7 @@ def _purge(client: Operator, args: argparse.Namespace) -> int:
 
 
 def _confirmed(client: Operator, lane: Lane, model: str | None) -> bool:
-    model = model or client.models()[0].id
-    view = client.queue(model).lanes[lane]
-    question = f"cancel every job of the {lane} lane ({view.waiting + view.in_flight} open shards)?"
-    print(f"{question} Type {lane}: ", end="", file=sys.stderr, flush=True)
+    print(f"{client.ask_to_purge(lane, model)}: ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip() == lane
 
 

@@ -148,7 +148,10 @@ def _address(queue: str, settings: Settings) -> tuple[Lane, str | None]:
         queue_of(lane, model): (lane, model) for model in (None, *settings.models) for lane in Lane
     }
     if queue not in addresses:
-        raise ValueError(f"queue: {queue!r} is not served; use {' or '.join(addresses)}")
+        served = " or ".join(addresses)
+        raise ValueError(
+            f"queue: {queue!r} is not served; use {served} (RERANKQ_MODELS lists further models)"
+        )
     return addresses[queue]
 
 

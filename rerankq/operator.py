@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rerankq.client import Client
+from rerankq.errors import ConnectionFailed, InvalidRequest
 from rerankq.schema import LaneView, PurgeView, WorkerList, WorkerView
 from rerankq.status import Lane
 from rerankq.transport import parsed
@@ -27,6 +28,14 @@ class Operator(Client):
         """Cancel every open job of the lane, whoever made it. There is no way back."""
         request = self._calls.lane(lane, "purge", model, confirm=lane)
         return parsed(PurgeView, self._send(request))
+
+    def ask_to_purge(self, lane: Lane, model: str | None = None) -> str:
+        """What a purge would cancel now, in the service's words; nothing is cancelled."""
+        try:
+            self._send(self._calls.lane(lane, "purge", model))
+        except InvalidRequest as refusal:
+            return refusal.problem.detail
+        raise ConnectionFailed(f"no rerankq service answers at {self._calls.url}")
 
     def workers(self) -> list[WorkerView]:
         """Every worker that is alive."""

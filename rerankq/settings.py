@@ -35,8 +35,8 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
 
 def _names_of_queues(models: tuple[str, ...]) -> tuple[str, ...]:
     for model in models:
-        if ":" in model or model.split() != [model]:
-            raise ValueError(f"{model!r} cannot name a queue: no `:` and no spaces")
+        if not model.isprintable() or ":" in model or " " in model:
+            raise ValueError(f"{model!r} cannot name a queue: no `:`, no blanks, all printable")
         if models.count(model) > 1:
             raise ValueError(f"lists {model!r} twice")
     return models

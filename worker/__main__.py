@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-import gc
-import logging
 import os
 import signal
+
+if __name__ == "__main__":
+    # Before torch is imported, which takes seconds: as a container's first process this one has no
+    # default to be ended by. Nor would the threads that load a model bear an orderly exit; nothing
+    # is held yet.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+
+import gc
+import logging
 import socket
 import sys
 import threading
@@ -36,8 +43,6 @@ TRANSPORT = "worker.transport:Transport"
 def main() -> int:
     settings = startup.begin()
     tracing.start("rerankq-worker")
-    # While the model loads, its threads would not bear an orderly exit, and nothing is held yet.
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     worker: Worker | None = None
     try:
         probe = Probe(settings.metrics_port, ready=lambda: worker is not None and worker.ready)

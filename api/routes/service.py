@@ -65,13 +65,14 @@ async def health(parts: Parts) -> dict[str, Any]:
     try:
         await parts.pools.default.ledger.ping()  # what is known of the workers may be a second old
         workers = await parts.pools.ready()
+        of_default = await parts.pools.default.fleet.ready()
     except RedisError:
         return {"status": "down", "redis": False, "version": rerankq.__version__}
     return {
         "status": "ok" if workers else "no workers",
         "redis": True,
         "model": parts.settings.model,
-        "model_loaded": bool(workers),
+        "model_loaded": bool(of_default),
         "gpu_available": any(worker.device.startswith("cuda") for worker in workers),
         "workers": len(workers),
         "version": rerankq.__version__,

@@ -102,11 +102,10 @@ def metrics_of(module: object) -> dict[str, tuple[str, str, str]]:
     found = {}
     for metric in vars(module).values():
         if isinstance(metric, MetricWrapperBase | api.metrics.LedgerMetric):
-            ours = isinstance(metric, MetricWrapperBase)
-            family = next(iter(metric.describe() if ours else metric.collect()))
-            labels = metric._labelnames if ours else metric._labelnames[:-1]  # less `model`
+            (family,) = metric.collect()
             name = family.name + ("_total" if family.type == "counter" else "")
-            found[name] = (family.type, ", ".join(labels), family.documentation)
+            labels = ", ".join(metric._labelnames)
+            found[name] = (family.type, labels, family.documentation)
     return found
 
 

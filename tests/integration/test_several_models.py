@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
+import redis
 from safetensors.torch import load_file, save_file
 
+from api.app import create_app
+from rerankq.errors import SettingsError
 from rerankq.ledger.keys import queue_of
+from rerankq.ledger.records import WorkerInfo
+from rerankq.ledger.store import Ledger
 from rerankq.ledgered import ledger_at
 from rerankq.settings import Settings
 from rerankq.status import Lane
@@ -25,8 +31,11 @@ DOCUMENTS = ["systemctl stop NAME ends a unit.", "Knead the dough for ten minute
 
 @pytest.fixture(scope="module")
 def halved(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The demo model with half of its log-odds: what the head sees is halved."""
-    folder = tmp_path_factory.mktemp("models") / "halved"
+    """The demo model with half of its log-odds: what the head sees is halved.
+
+    Its name has all that a path may have and a queue's or a script's text may trip over.
+    """
+    folder = tmp_path_factory.mktemp("models") / "it's*half\\{of}[é]"
     shutil.copytree(ROOT / DEMO, folder, ignore=shutil.ignore_patterns("golden.json"))
     weights = load_file(folder / "model.safetensors")
     weights["model.norm.weight"] *= 0.5
@@ -37,6 +46,12 @@ def halved(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def system(start_system: StartSystem, halved: str) -> LocalSystem:
     return start_system(models=halved)
+
+
+@pytest.mark.parametrize("name", [DEMO, "an-alias"])
+def test_a_further_model_has_a_name_of_its_own(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"RERANKQ_MODELS=other,{name}: {name} already names"):
+        create_app(Settings(model=DEMO, model_aliases=("an-alias",), models=("other", name)))
 
 
 @pytest.fixture
@@ -100,6 +115,50 @@ def test_what_is_served_is_listed_with_its_workers(http: httpx.Client, halved: s
     assert {worker["model"] for worker in http.get("/v1/workers").json()["data"]} == {DEMO, halved}
 
 
+def test_health_says_whether_the_default_model_is_loaded(
+    system: LocalSystem, http: httpx.Client
+) -> None:
+    workers = http.get("/v1/workers").json()["data"]
+    default = next(worker["id"] for worker in workers if worker["model"] == DEMO)
+
+    def without_default() -> bool:
+        ledger.hset(f"rerankq:worker:{default}", "state", "draining")  # until its next heartbeat
+        health = http.get("/health").json()
+        return (health["status"], health["workers"], health["model_loaded"]) == ("ok", 1, False)
+
+    with redis.Redis.from_url(system.redis_url) as ledger:
+        eventually(without_default, 10)
+    eventually(lambda: http.get("/health").json()["workers"] == 2)
+
+
+def test_a_worker_that_lacks_the_list_is_reported_once(system: LocalSystem, halved: str) -> None:
+    """It scores the default model's jobs by its own."""
+    stray = WorkerInfo(
+        id="stray",
+        state="draining",
+        model=halved,
+        revision="r",
+        template="t",
+        score_space="s",
+        instruction=True,
+        max_length=64,
+        dtype="float32",
+        device="cpu",
+        attention="packed",
+    )
+    log = system.folder / "logs" / "api.log"
+
+    def reports() -> int:
+        return log.read_text().count("a further model's worker lacks RERANKQ_MODELS")
+
+    with redis.Redis.from_url(system.redis_url) as client:
+        Ledger(client).heartbeat(stray)
+        eventually(lambda: reports() == 1, 10)
+        time.sleep(1.1)  # it looks once more
+        Ledger(client).forget_worker(stray.id)
+    assert reports() == 1
+
+
 def test_one_models_lane_is_paused_and_the_other_goes_on(
     system: LocalSystem, http: httpx.Client, halved: str
 ) -> None:
@@ -117,7 +176,8 @@ def test_one_models_lane_is_paused_and_the_other_goes_on(
         together = http.get("/v1/queue").json()
         assert (together["backlog"], together["workers"]) == (1, 2)
         series = http.get("/metrics").text.splitlines()
-        labels = f'{{lane="interactive",model="{halved}"}}'
+        escaped = halved.replace("\\", r"\\")
+        labels = f'{{lane="interactive",model="{escaped}"}}'
         assert f"rerankq_queue_waiting{labels} 1.0" in series
         assert 'rerankq_queue_waiting{lane="interactive"} 0.0' in series
     finally:
