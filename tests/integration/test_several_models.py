@@ -152,7 +152,7 @@ def test_a_worker_that_lacks_the_list_is_reported_once(system: LocalSystem, halv
         return log.read_text().count("a further model's worker lacks RERANKQ_MODELS")
 
     with redis.Redis.from_url(system.redis_url) as client:
-        Ledger(client).heartbeat(stray)
+        Ledger(client).heartbeat(stray, busy=0.0)
         eventually(lambda: reports() == 1, 10)
         time.sleep(1.1)  # it looks once more
         Ledger(client).forget_worker(stray.id)
