@@ -44,7 +44,7 @@ bench: $(INSTALLED) ## beside peers and the CPU's limit, then the queue's cost: 
 	$(RUN) -m benchmarks.compare --rounds $(ROUNDS)
 
 autoscale: $(INSTALLED) ## which autoscaling serves a model of a day best, and our defaults
-	$(RUN) -m benchmarks.autoscale
+	$(RUN) -m benchmarks.autoscale --chart docs/autoscale.svg
 
 scale: $(INSTALLED) ## workers that share one Redis, with simulated devices: where it bends
 	$(RUN) -m benchmarks.scale

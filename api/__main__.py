@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
+
+if __name__ == "__main__":
+    # Before the other imports: as a container's first process this one has no default to be ended
+    # by. Nothing is held until uvicorn has its own handlers. It raises the signal that stopped it
+    # once more at its end, and a clean stop exits 0.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+
+import argparse
 import sys
 
 import uvicorn
 
 from api.app import create_app
 from api.connections import Connection
-from rerankq import startup
+from rerankq import startup, tracing
 from rerankq.errors import SettingsError
 
 LONGEST_LAST_REQUEST_S = 5
@@ -23,14 +30,12 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=8000)
     args = parser.parse_args()
     settings = startup.begin()
+    tracing.start("rerankq-api")
     try:
         app = create_app(settings)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return startup.EXIT_USAGE
-    # Before uvicorn has its own handlers nothing is held; it raises the signal that stopped it once
-    # more at its end, and a clean stop exits 0. An exception would be lost if it met a `__del__`.
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     uvicorn.run(
         app,
         host=args.host,

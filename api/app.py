@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 
 import rerankq
 from api import problems
 from api.front import Front
 from api.middleware import BodyLimit, KeyRequired, RequestContext
 from api.routes import jobs, operate, rerank, service
+from rerankq import tracing
 from rerankq.settings import Settings
 
 
@@ -22,6 +25,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with front.running():
             yield
+        await asyncio.to_thread(tracing.stop)
 
     app = FastAPI(
         title="rerankq",
@@ -30,6 +34,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         redoc_url=None,
         redirect_slashes=False,
+        telemetry=_telemetry(),
     )
     app.state.front = front
     problems.install(app)
@@ -42,3 +47,17 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(KeyRequired, keys=front.keys)
     app.add_middleware(RequestContext)
     return app
+
+
+def _telemetry() -> TelemetryConfig:
+    """The framework's own: a span for each request that may make a job, named by its route."""
+    return {
+        "tracing": tracing.provider is not None,
+        "tracer_provider": tracing.provider,
+        # Polls would be most of all spans, and are nothing to the job.
+        "exclude": lambda scope: scope.get("method") != "POST",
+        "operation_spans": False,
+        "metrics": False,
+        "logs": False,
+        "auto_configure": False,
+    }

@@ -11,14 +11,9 @@ from dataclasses import asdict
 from fastapi import Request
 
 from api.auth import Keys
-from api.fleet import Fleet
-from api.joining import Joined
-from api.submission import Submission
-from api.waiting import Waiter
-from api.webhooks import Webhooks
+from api.pools import Pool, Pools
 from rerankq import tls
 from rerankq.ledger import calls
-from rerankq.ledger.async_store import AsyncLedger
 from rerankq.ledger.connection import connect_async
 from rerankq.settings import Settings
 
@@ -36,43 +31,64 @@ class Front:
         self.keys = Keys(settings.api_keys, settings.api_keys_file)
         self._stopping = False
         self._redis = connect_async(settings.redis_url)
-        self.ledger = AsyncLedger(self._redis)
-        self.fleet = Fleet(self.ledger)
-        self.waiter = Waiter(self.ledger)
-        self.joined = Joined(self.ledger, self.waiter)
-        self.webhooks = Webhooks(settings, self.ledger)
-        self.submission = Submission(
-            settings, self.ledger, self.fleet, webhooks=self.webhooks.enabled
-        )
+        self.pools = Pools(settings, self._redis)
+        self.redis_memory = 0.0  # share of its limit
+        self._strays: set[str] = set()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        duties = [self.waiter.run(), self._keep_house()]
-        if self.webhooks.enabled:  # what is due is left to the processes that can sign it
-            duties.append(self.webhooks.run())
+        duties = [self._watch_memory()]
+        if self.settings.models:
+            duties.append(self._watch_workers())
+        for pool in self.pools.all:
+            duties += [pool.waiter.run(), self._keep_house(pool)]
+            if pool.webhooks.enabled:  # what is due is left to the processes that can sign it
+                duties.append(pool.webhooks.run())
         tasks = [asyncio.create_task(duty) for duty in duties]
         try:
             yield
         finally:
             self._stopping = True
-            self.waiter.stop()
+            for pool in self.pools.all:
+                pool.waiter.stop()
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks, timeout=STOP_S)
             await self._redis.aclose()
 
-    async def _keep_house(self) -> None:
-        """Give lost work back, end what is overdue (every process does, for all of them), and see
-        how full Redis is."""
+    async def _keep_house(self, pool: Pool) -> None:
+        """Give lost work back and end what is overdue: every process does, for all of them."""
         call = calls.reap(int(self.settings.lease_seconds * 1000), self.settings.max_attempts)
         while not self._stopping:
             try:
-                reaped = await self.ledger.run(call)
+                reaped = await pool.ledger.run(call)
                 if reaped.reclaimed or reaped.expired:
                     log.info("reaped", extra=asdict(reaped))
-                self.submission.redis_memory = await self.ledger.memory_share()
             except Exception as error:  # whatever it is, the next one must come
                 log.warning("no reap", extra={"reason": tls.reason(error)})
+            await asyncio.sleep(REAP_EVERY_S)
+
+    async def _watch_memory(self) -> None:
+        while not self._stopping:
+            try:
+                self.redis_memory = await self.pools.default.ledger.memory_share()
+                for pool in self.pools.all:
+                    pool.submission.redis_memory = self.redis_memory
+            except Exception as error:  # as above
+                log.warning("memory not known", extra={"reason": tls.reason(error)})
+            await asyncio.sleep(REAP_EVERY_S)
+
+    async def _watch_workers(self) -> None:
+        """Tell people, once, of each that scores the default model's jobs by a further one."""
+        while not self._stopping:
+            try:
+                for worker in await self.pools.default.fleet.workers():
+                    if worker.model in self.settings.models and worker.id not in self._strays:
+                        self._strays.add(worker.id)
+                        fields = {"worker": worker.id, "model": worker.model, "host": worker.host}
+                        log.error("a further model's worker lacks RERANKQ_MODELS", extra=fields)
+            except Exception as error:  # as above
+                log.warning("workers not known", extra={"reason": tls.reason(error)})
             await asyncio.sleep(REAP_EVERY_S)
 
 

@@ -1,16 +1,15 @@
 """The front's metrics, by the names dashboards rely on.
 
-What describes the whole ledger (queue, jobs) is the same on every replica: aggregate it with
-`max`, never with `sum`.
+What describes a whole ledger (queue, jobs) is the same on every replica: aggregate it with `max`,
+never with `sum`. A further model's series say so by the label `model`; the default one's have none.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from prometheus_client import REGISTRY, Counter, Gauge, Histogram, disable_created_metrics
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, Metric, disable_created_metrics
 from prometheus_client.registry import Collector
 
 from rerankq.status import JobStatus, Lane
@@ -38,26 +37,10 @@ JOB_SECONDS = Histogram(
     ["lane"],
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 7200, 43200),
 )
-QUEUE_WAITING = Gauge("rerankq_queue_waiting", "Entries no worker has taken.", ["lane"])
-QUEUE_IN_FLIGHT = Gauge("rerankq_queue_in_flight", "Entries a worker holds.", ["lane"])
-QUEUE_OLDEST = Gauge(
-    "rerankq_queue_oldest_seconds",
-    "Age of the oldest open entry while any waits, else 0.",
-    ["lane"],
-)
-BACKLOG_TOKENS = Gauge("rerankq_backlog_tokens", "Estimated tokens of all open entries.")
-DRAIN_SECONDS = Gauge(
-    "rerankq_drain_seconds",
-    "Time the ready workers need for the backlog; NaN while none has measured its rate.",
-)
-WORKERS = Gauge("rerankq_workers", "Ready workers that were heard of in the last ten seconds.")
-REDIS_MEMORY = Gauge(
-    "rerankq_redis_memory_ratio", "Used memory of Redis's maxmemory; 0 where none is set."
-)
 
 
-class LedgerCounts(Collector):
-    """A counter kept in the ledger itself, so that no restart loses it.
+class LedgerMetric(Collector):
+    """What a ledger says at each scrape, so that no restart of ours loses a count.
 
     Args:
         known: label values shown from zero on. The first of a series that was not there before
@@ -65,40 +48,75 @@ class LedgerCounts(Collector):
     """
 
     def __init__(
-        self, name: str, text: str, labels: Sequence[str], known: Iterable[Labels]
+        self, name: str, kind: str, text: str, labels: Labels = (), known: Iterable[Labels] = ()
     ) -> None:
-        self._name, self._text, self._labelnames = name, text, labels
-        self._zeros = dict.fromkeys(known, 0)
-        self.latest: dict[Labels, int] | None = None
+        self._name, self._kind, self._text, self._labelnames = name, kind, text, labels
+        self._zeros: dict[Labels, float] = dict.fromkeys(known, 0)
+        self._latest: dict[str | None, Mapping[Labels, float]] = {}
+        REGISTRY.register(self)
 
-    def collect(self) -> Iterable[CounterMetricFamily]:
-        family = CounterMetricFamily(self._name, self._text, labels=self._labelnames)
-        if self.latest is not None:
-            for values, count in (self._zeros | self.latest).items():
-                family.add_metric(values, count)
-        yield family
+    def show(self, model: str | None, values: Mapping[Any, float]) -> None:
+        """By label values, from now on, for this further model (None: the default)."""
+        self._latest[model] = {**self._zeros, **values}
+
+    def forget(self) -> None:
+        self._latest.clear()
+
+    def collect(self) -> Iterable[Metric]:
+        metric = Metric(self._name, self._text, self._kind)
+        series = self._name + ("_total" if self._kind == "counter" else "")
+        for model, values in self._latest.items():
+            of_model = {} if model is None else {"model": model}
+            for label_values, value in values.items():
+                labels = dict(zip(self._labelnames, label_values, strict=True)) | of_model
+                metric.add_sample(series, labels, value)
+        yield metric
 
 
-JOBS = LedgerCounts(
+QUEUE_WAITING = LedgerMetric(
+    "rerankq_queue_waiting", "gauge", "Entries no worker has taken.", ("lane",)
+)
+QUEUE_IN_FLIGHT = LedgerMetric(
+    "rerankq_queue_in_flight", "gauge", "Entries a worker holds.", ("lane",)
+)
+QUEUE_OLDEST = LedgerMetric(
+    "rerankq_queue_oldest_seconds",
+    "gauge",
+    "Age of the oldest open entry while any waits, else 0.",
+    ("lane",),
+)
+BACKLOG_TOKENS = LedgerMetric(
+    "rerankq_backlog_tokens", "gauge", "Estimated tokens of all open entries."
+)
+DRAIN_SECONDS = LedgerMetric(
+    "rerankq_drain_seconds",
+    "gauge",
+    "Time the ready workers need for the backlog; NaN while none has measured its rate.",
+)
+WORKERS = LedgerMetric(
+    "rerankq_workers", "gauge", "Ready workers that were heard of in the last ten seconds."
+)
+REDIS_MEMORY = LedgerMetric(
+    "rerankq_redis_memory_ratio", "gauge", "Used memory of Redis's maxmemory; 0 where none is set."
+)
+JOBS = LedgerMetric(
     "rerankq_jobs",
+    "counter",
     "Jobs that ever reached a status.",
-    ["status", "lane"],
+    ("status", "lane"),
     ((status, lane) for status in JobStatus for lane in Lane),
 )
-FAILURES = LedgerCounts(
+FAILURES = LedgerMetric(
     "rerankq_job_failures",
+    "counter",
     "Failed jobs by the code of their error.",
-    ["code"],
+    ("code",),
     ((code,) for code in OUR_FAULT),
 )
-REGISTRY.register(JOBS)
-REGISTRY.register(FAILURES)
+OF_QUEUES = (QUEUE_WAITING, QUEUE_IN_FLIGHT, QUEUE_OLDEST, BACKLOG_TOKENS, DRAIN_SECONDS, WORKERS)
 
 
 def forget_ledger() -> None:
     """Redis is away: show nothing rather than what was true once."""
-    for gauge in (QUEUE_WAITING, QUEUE_IN_FLIGHT, QUEUE_OLDEST):
-        gauge.clear()
-    for single in (BACKLOG_TOKENS, DRAIN_SECONDS, WORKERS, REDIS_MEMORY):
-        single.set(math.nan)
-    JOBS.latest = FAILURES.latest = None
+    for metric in (*OF_QUEUES, REDIS_MEMORY, JOBS, FAILURES):
+        metric.forget()

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from api.addresses import is_private_literal
 from api.fleet import Fleet, slowest_rate, total_rate
 from api.problems import Refusal
-from rerankq import logs
+from rerankq import logs, tracing
 from rerankq.ledger import calls, shards, verbs
 from rerankq.ledger.async_store import AsyncLedger
 from rerankq.ledger.keys import FULLEST_REDIS
@@ -45,7 +45,7 @@ class Submitted:
 
 
 class Submission:
-    """Takes jobs in."""
+    """Takes jobs in for one model, into its ledger."""
 
     def __init__(
         self,
@@ -53,11 +53,15 @@ class Submission:
         ledger: AsyncLedger,
         fleet: Fleet,
         *,
+        model: str,
+        tag: str,
         webhooks: bool,
     ) -> None:
         self._settings = settings
         self._ledger = ledger
         self._fleet = fleet
+        self._model = model
+        self._tag = tag
         self._webhooks = webhooks
         self.redis_memory = 0.0  # share of its limit, kept up to date by the front
 
@@ -75,16 +79,16 @@ class Submission:
             join: an equal request of the same owner within `JOIN_S` is the same job.
 
         Raises:
-            Refusal: 404 model, 413 count, 422 instruction, webhook or key, 429 backlog or memory,
+            Refusal: 413 count, 422 instruction, webhook or key, 429 backlog or memory,
                 503 upload too slow.
         """
         self._check_count(len(request.documents))
         self._check_webhook(request)
         self._check_memory()
         workers = await self._fleet.ready()
-        self._check_model(request, workers)
+        self._check_instruction(request, workers)
         job_shards = await self._shards(request, workers)
-        job_id = new_job_id()
+        job_id = new_job_id(self._tag)
         idempotency = None
         if idempotency_key is not None or join:
             # In a thread: hashing a body of 50 MB takes half a second.
@@ -96,9 +100,10 @@ class Submission:
                 header(
                     request,
                     job_shards.cut,
-                    model=self._settings.model,
+                    model=self._model,
                     owner=owner,
                     request_id=logs.request_id.get(),
+                    traceparent=tracing.traceparent(),
                     result_ttl_ms=int(self._settings.result_ttl * 1000),
                 ),
                 entries=job_shards.count,
@@ -121,7 +126,7 @@ class Submission:
             Refusal: 404 job, 409 not failed or its texts not kept, 429 backlog or memory.
         """
         self._check_memory()
-        call = verbs.retry(job_id, new_job_id(), self._settings.max_backlog)
+        call = verbs.retry(job_id, new_job_id(self._tag), self._settings.max_backlog)
         retried = await self._ledger.run(call)
         if retried.outcome == "full":
             job = await self._ledger.job(job_id)
@@ -157,14 +162,9 @@ class Submission:
             detail = f"documents: {count} given; the limit is {limit} a job"
             raise Refusal(413, "too_large", detail, field="documents", limit=limit)
 
-    def _check_model(self, request: JobRequest, workers: Sequence[WorkerInfo]) -> None:
-        names = (self._settings.model, *self._settings.model_aliases)
-        if request.model is not None and request.model not in names and "*" not in names:
-            served = ", ".join(names)
-            detail = f"model: {request.model!r} is not served here; served: {served}"
-            raise Refusal(404, "model_not_found", detail, field="model", limit=served)
+    def _check_instruction(self, request: JobRequest, workers: Sequence[WorkerInfo]) -> None:
         if request.instruction is not None and workers and not workers[0].instruction:
-            detail = f"instruction: {self._settings.model} takes no instruction"
+            detail = f"instruction: {self._model} takes no instruction"
             raise Refusal(422, "instruction_not_supported", detail, field="instruction")
 
     async def _shards(self, request: JobRequest, workers: list[WorkerInfo]) -> Shards:

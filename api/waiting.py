@@ -13,7 +13,7 @@ from typing import Any
 from api import metrics
 from rerankq import tls
 from rerankq.ledger.async_store import AsyncLedger
-from rerankq.ledger.keys import Key, name
+from rerankq.ledger.keys import Key
 from rerankq.ledger.records import JobRecord
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class Waiter:
 
     async def _listen(self) -> None:
         async with self._ledger.subscription() as subscription:
-            await subscription.subscribe(name(Key.DONE))
+            await subscription.subscribe(self._ledger.name(Key.DONE))
             heard = time.monotonic()
             while not self._stopping:
                 message = await subscription.get_message(timeout=_READ_S)

@@ -1,6 +1,6 @@
 """Which autoscaling serves a day of rerank work best, on a model of the day.
 
-    python -m benchmarks.autoscale [--seed 1] [--trace DAY.csv] [--price 2.5] [--rate 250] [--chart]
+    python -m benchmarks.autoscale [--seed 1] [--trace DAY.csv] [--price 2.5] [--rate 250]
 
 Replays five synthetic days, or recorded ones (`--trace`, lines of second and pairs), under each
 scaler, and prints waits, GPU hours and cost, whether the defaults beat the CPU HPA, and the
@@ -10,8 +10,6 @@ defaults. `--choose` looks for them. docs/autoscaling.md says what the model ass
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -19,7 +17,7 @@ from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
 
-from benchmarks.autoscaling import chosen, report
+from benchmarks.autoscaling import chart, chosen, report
 from benchmarks.autoscaling.cluster import Pool
 from benchmarks.autoscaling.lanes import cut
 from benchmarks.autoscaling.policies import (
@@ -33,8 +31,6 @@ from benchmarks.autoscaling.policies import (
 )
 from benchmarks.autoscaling.traces import MAKERS, Trace, recorded, synthetic
 from benchmarks.autoscaling.world import World
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("against the CPU HPA, p95 wait at no more GPU hours:", *verdicts, sep="\n")
     print(f"\ndefaults:\n{chosen.said(chosen.DEFAULT)}")
     if options.chart:
-        _draw(rows)
+        options.chart.write_text(chart.svg(rows))
     return 0
 
 
@@ -101,30 +97,13 @@ def _traces(options: argparse.Namespace, pool: Pool) -> Iterator[Trace]:
     return (synthetic(name, options.seed, pool.rate) for name in MAKERS)
 
 
-def _draw(rows: list[report.Row]) -> None:
-    """In the environment of CrossEncoder, which has matplotlib."""
-    from benchmarks.environments import python_of
-
-    results = ROOT / ".bench" / "autoscale.json"
-    results.parent.mkdir(exist_ok=True)
-    results.write_text(json.dumps(report.drawn(rows)))
-    python = python_of("crossencoder")
-    if python is None:
-        print("no chart")
-        return
-    target = ROOT / "docs" / "autoscale.png"
-    line = [str(python), "-m", "benchmarks.autoscaling.chart", str(results), str(target)]
-    subprocess.run(line, cwd=ROOT, check=True)
-    print(f"chart: {target.relative_to(ROOT)}")
-
-
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--trace", type=Path, action="append", help="CSV of second, pairs")
     parser.add_argument("--rate", type=float, default=Pool.rate, help="pairs/s of a replica")
     parser.add_argument("--price", type=float, default=Pool.price, help="of a GPU hour")
-    parser.add_argument("--chart", action="store_true", help="draw docs/autoscale.png")
+    parser.add_argument("--chart", type=Path, metavar="SVG", help="draw it there as well")
     parser.add_argument("--choose", type=int, metavar="SEEDS", help="look for the defaults")
     return parser.parse_args(argv)
 

@@ -53,13 +53,14 @@ def main() -> int:
 
 def _report(work: Workload, scores: dict[str, Scores]) -> None:
     print(f"{work.pairs} pairs, {work.name}; probabilities")
-    print("| scores | beside | largest difference | Spearman | Kendall |")
-    print("| --- | --- | --- | --- | --- |")
+    print("| scores | beside | largest difference | mean | Spearman | Kendall |")
+    print("| --- | --- | --- | --- | --- | --- |")
     for name, other in _comparisons(scores):
         a, b = scores[name], scores[other]
-        off = max(abs(x - y) for x, y in zip(a, b, strict=True))
+        off = [abs(x - y) for x, y in zip(a, b, strict=True)]
+        size = f"{max(off):.1e} | {sum(off) / len(off):.1e}"
         lowest = [min(_by_query(work, a, b, measure)) for measure in (spearman, kendall)]
-        print(f"| {name} | {other} | {off:.1e} | {lowest[0]:.5f} | {lowest[1]:.5f} |")
+        print(f"| {name} | {other} | {size} | {lowest[0]:.5f} | {lowest[1]:.5f} |")
 
 
 def _comparisons(scores: dict[str, Scores]) -> list[tuple[str, str]]:

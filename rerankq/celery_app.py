@@ -8,19 +8,21 @@ from kombu import Exchange, Queue
 
 from rerankq import tls
 from rerankq.errors import SettingsError
-from rerankq.ledger.keys import QUEUE_BULK, QUEUE_INTERACTIVE, TASK_RERANK
+from rerankq.ledger.keys import TASK_RERANK, queue_of
 from rerankq.settings import Settings
+from rerankq.status import Lane
 
 LEAST_KOMBU = (5, 7)
 
 
 def make_app(settings: Settings, *, name: str = "rerankq") -> Celery:
-    """A Celery app on the settings' Redis, with our queues and routes.
+    """A Celery app on the settings' Redis, with the queues and routes of their model.
 
     Raises: SettingsError: this kombu is too old to give a killed worker's messages back in time.
     """
     if kombu.VERSION[:2] < LEAST_KOMBU:
         raise SettingsError(f"kombu {kombu.__version__} is too old: 5.7 or newer is needed")
+    queues = {lane: queue_of(lane, settings.further) for lane in Lane}
     url, secured = tls.without_options(settings.redis_url), tls.options(settings.redis_url)
     app = Celery(name, broker=url, backend=url, set_as_current=False)
     app.conf.update(
@@ -29,12 +31,9 @@ def make_app(settings: Settings, *, name: str = "rerankq") -> Celery:
         accept_content=["json"],
         task_serializer="json",
         result_serializer="json",
-        task_queues=[
-            Queue(queue, Exchange(queue), routing_key=queue)
-            for queue in (QUEUE_INTERACTIVE, QUEUE_BULK)
-        ],
-        task_routes={TASK_RERANK: {"queue": QUEUE_BULK}},
-        task_default_queue=QUEUE_BULK,
+        task_queues=[Queue(q, Exchange(q), routing_key=q) for q in queues.values()],
+        task_routes={TASK_RERANK: {"queue": queues[Lane.BULK]}},
+        task_default_queue=queues[Lane.BULK],
         result_expires=settings.result_ttl,
         broker_transport_options={
             "visibility_timeout": settings.visibility_timeout,

@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     submit.add_argument("--lane", choices=[*map(str, Lane)], default="interactive")
     submit.add_argument("--instruction")
     submit.add_argument("--top-n", type=int)
+    submit.add_argument("--model", help="by which model (default: the default one)")
     submit.set_defaults(run=_submit)
 
     for verb, run, words in (
@@ -81,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
 
     queue = verbs.add_parser("queue", help="what waits and what is in flight", parents=[form])
+    queue.add_argument("--model", help="of this model (default: of all together)")
     queue.set_defaults(run=_queue)
     cli_operate.add(verbs, form)
     return parser
@@ -94,6 +96,7 @@ def _submit(client: Client, args: argparse.Namespace) -> int:
         lane=args.lane,
         instruction=args.instruction,
         top_n=args.top_n,
+        model=args.model,
     )
     if args.wait:
         try:
@@ -130,7 +133,7 @@ def _retry(client: Client, args: argparse.Namespace) -> int:
 
 
 def _queue(client: Client, args: argparse.Namespace) -> int:
-    queue = client.queue()
+    queue = client.queue(args.model)
     _print(queue, args.json, _queue_text(queue))
     return DONE
 

@@ -24,20 +24,22 @@ def add(verbs: Any, form: argparse.ArgumentParser) -> None:
         sub.set_defaults(run=run)
         return sub
 
-    verb("pause", _pause, "take nothing more of a lane", "lane")
-    verb("resume", _resume, "take of it again", "lane")
+    pause = verb("pause", _pause, "take nothing more of a lane", "lane")
+    resume = verb("resume", _resume, "take of it again", "lane")
     purge = verb("purge", _purge, "cancel every open job of a lane", "lane")
+    for sub in (pause, resume, purge):
+        sub.add_argument("--model", help="whose lane (default: the default model's)")
     purge.add_argument("--yes", action="store_true", help="do not ask")
     verb("workers", _workers, "who is alive")
     verb("drain", _drain, "have a worker end its batch, hand the rest back and exit", "worker")
 
 
 def _pause(client: Operator, args: argparse.Namespace) -> int:
-    return _show_lane(client.pause(Lane(args.lane)), args)
+    return _show_lane(client.pause(Lane(args.lane), args.model), args)
 
 
 def _resume(client: Operator, args: argparse.Namespace) -> int:
-    return _show_lane(client.resume(Lane(args.lane)), args)
+    return _show_lane(client.resume(Lane(args.lane), args.model), args)
 
 
 def _show_lane(view: LaneView, args: argparse.Namespace) -> int:
@@ -49,18 +51,16 @@ def _show_lane(view: LaneView, args: argparse.Namespace) -> int:
 
 def _purge(client: Operator, args: argparse.Namespace) -> int:
     lane = Lane(args.lane)
-    if not args.yes and not _confirmed(client, lane):
+    if not args.yes and not _confirmed(client, lane, args.model):
         print("rerankq: nothing was cancelled", file=sys.stderr)
         return FAILED
-    purged = client.purge(lane)
+    purged = client.purge(lane, args.model)
     print(purged.model_dump_json() if args.json else f"{purged.cancelled} jobs cancelled")
     return DONE
 
 
-def _confirmed(client: Operator, lane: Lane) -> bool:
-    view = client.queue().lanes[lane]
-    question = f"cancel every job of the {lane} lane ({view.waiting + view.in_flight} open shards)?"
-    print(f"{question} Type {lane}: ", end="", file=sys.stderr, flush=True)
+def _confirmed(client: Operator, lane: Lane, model: str | None) -> bool:
+    print(f"{client.ask_to_purge(lane, model)}: ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip() == lane
 
 

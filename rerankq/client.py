@@ -11,7 +11,7 @@ import httpx
 
 from rerankq.errors import ConnectionFailed, JobFailed, JobNotFinished
 from rerankq.requests import Requests
-from rerankq.schema import Document, Job, JobList, QueueView, Result
+from rerankq.schema import Document, Job, JobList, ModelList, QueueView, Result, ServedModel
 from rerankq.status import JobStatus
 from rerankq.transport import Outcome, Send, attempts, check, parsed
 
@@ -135,9 +135,16 @@ class Client:
             if cursor is None:
                 return
 
-    def queue(self) -> QueueView:
-        """How much waits, how much is in flight, how many workers there are."""
-        return parsed(QueueView, self._send(self._calls.queue()))
+    def queue(self, model: str | None = None) -> QueueView:
+        """How much waits, how much is in flight, how many workers there are; of all models or one.
+
+        Raises: NotFound: no such model is served.
+        """
+        return parsed(QueueView, self._send(self._calls.queue(model)))
+
+    def models(self) -> list[ServedModel]:
+        """What is served, the default model first."""
+        return parsed(ModelList, self._send(self._calls.models())).data
 
     def close(self) -> None:
         self._http.close()
@@ -255,9 +262,13 @@ class AsyncClient:
             if cursor is None:
                 return
 
-    async def queue(self) -> QueueView:
+    async def queue(self, model: str | None = None) -> QueueView:
         """See `Client.queue`."""
-        return parsed(QueueView, await self._send(self._calls.queue()))
+        return parsed(QueueView, await self._send(self._calls.queue(model)))
+
+    async def models(self) -> list[ServedModel]:
+        """See `Client.models`."""
+        return parsed(ModelList, await self._send(self._calls.models())).data
 
     async def aclose(self) -> None:
         await self._http.aclose()

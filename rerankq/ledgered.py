@@ -19,12 +19,13 @@ from celery.result import AsyncResult
 from celery.utils.time import maybe_iso8601
 from pydantic import ValidationError
 
+from rerankq import tracing
 from rerankq.envelope import Catcher, Envelope
 from rerankq.errors import Overloaded
 from rerankq.fields import MAX_TASK_DOCUMENTS
 from rerankq.ledger import calls, shards
 from rerankq.ledger.connection import connect
-from rerankq.ledger.keys import FULLEST_REDIS, QUEUE_BULK, QUEUE_INTERACTIVE
+from rerankq.ledger.keys import FULLEST_REDIS, queue_of, root_of, tag_of
 from rerankq.ledger.records import header
 from rerankq.ledger.sharding import cut
 from rerankq.ledger.store import Ledger
@@ -37,13 +38,17 @@ _TASKS = uuid.UUID("5f0c7a6e-7d5b-5c1e-9a53-0d8f4f3a2b10")
 
 
 @functools.lru_cache(maxsize=8)
-def ledger_at(redis_url: str) -> Ledger:
-    return Ledger(connect(redis_url))
+def ledger_at(redis_url: str, model: str | None) -> Ledger:
+    return Ledger(connect(redis_url), root_of(model))
 
 
-def job_of(task_id: str) -> str:
-    """The id of a task's job: the same task sent twice is one job."""
-    return f"job_{uuid.uuid5(_TASKS, task_id).hex}"
+def job_of(task_id: str, model: str | None) -> str:
+    """The id of a task's job: the same task sent twice is one job.
+
+    Args:
+        model: a further model, None for the default one.
+    """
+    return f"job_{uuid.uuid5(_TASKS, task_id).hex}{tag_of(model)}"
 
 
 class LedgeredTask:
@@ -76,11 +81,6 @@ class LedgeredTask:
         catcher = Catcher(self.app)
         result: AsyncResult = send(args, kwargs, producer=catcher, **options)
         if catcher.caught is not None:
-            if catcher.caught.routing_key not in (QUEUE_BULK, QUEUE_INTERACTIVE):
-                raise ValueError(
-                    f"queue: {catcher.caught.routing_key!r} is not served; "
-                    f"use {QUEUE_INTERACTIVE} or {QUEUE_BULK}"
-                )
             self._commit(result.id, request, catcher.caught)
         return result
 
@@ -93,12 +93,12 @@ class LedgeredTask:
         return request if len(request.documents) <= MAX_TASK_DOCUMENTS else None
 
     def _commit(self, task_id: str, request: JobRequest, envelope: Envelope) -> None:
-        settings, job_id = self.settings, job_of(task_id)
-        ledger = ledger_at(settings.redis_url)
+        settings = self.settings
+        lane, model = _address(envelope.routing_key, settings)
+        ledger, job_id = ledger_at(settings.redis_url, model), job_of(task_id, model)
         if self.refuse_when_full and (share := ledger.memory_share()) > FULLEST_REDIS:
             limit = f"{FULLEST_REDIS:.0%}"
             raise _overloaded("memory_full", f"Redis is {share:.0%} full; the limit is {limit}")
-        lane = Lane.BULK if envelope.routing_key == QUEUE_BULK else Lane.INTERACTIVE
         request = request.model_copy(update={"lane": lane})
         texts = shards.texts_of(request)
         shape = cut(
@@ -111,9 +111,10 @@ class LedgeredTask:
         fields = header(
             request,
             shape,
-            model=settings.model,
+            model=model or settings.model,
             owner="",
             request_id=task_id,
+            traceparent=tracing.traceparent(),
             result_ttl_ms=int(settings.result_ttl * 1000),
         )
         delay = _seconds_until(envelope.headers.get("eta")) or 0.0
@@ -136,6 +137,22 @@ class LedgeredTask:
         if committed.outcome not in ("created", "existing"):
             detail = f"the {lane} lane is full ({committed.job_id} shards); try again later"
             raise _overloaded("backlog_full", detail)
+
+
+def _address(queue: str, settings: Settings) -> tuple[Lane, str | None]:
+    """Lane and further model (None: the default) of a public queue.
+
+    Raises: ValueError: it is none.
+    """
+    addresses = {
+        queue_of(lane, model): (lane, model) for model in (None, *settings.models) for lane in Lane
+    }
+    if queue not in addresses:
+        served = " or ".join(addresses)
+        raise ValueError(
+            f"queue: {queue!r} is not served; use {served} (RERANKQ_MODELS lists further models)"
+        )
+    return addresses[queue]
 
 
 def _overloaded(code: str, detail: str) -> Overloaded:

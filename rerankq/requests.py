@@ -66,11 +66,15 @@ class Requests:
             "GET", "/v1/jobs", params={key: value for key, value in params.items() if value}
         )
 
-    def queue(self) -> httpx.Request:
-        return self._request("GET", "/v1/queue")
+    def queue(self, model: str | None) -> httpx.Request:
+        return self._request("GET", "/v1/queue", params=_of_model(model))
 
-    def lane(self, lane: str, verb: str, **params: str) -> httpx.Request:
-        return self._request("POST", f"/v1/lanes/{_segment(lane)}/{verb}", params=params)
+    def models(self) -> httpx.Request:
+        return self._request("GET", "/v1/models")
+
+    def lane(self, lane: str, verb: str, model: str | None, **params: str) -> httpx.Request:
+        path = f"/v1/lanes/{_segment(lane)}/{verb}"
+        return self._request("POST", path, params=_of_model(model) | params)
 
     def workers(self) -> httpx.Request:
         return self._request("GET", "/v1/workers")
@@ -102,3 +106,7 @@ class Requests:
 def _segment(text: str) -> str:
     """One segment of a path, whatever is in it: `..` would lead to another resource."""
     return quote(text, safe="").replace(".", "%2E") or "%20"
+
+
+def _of_model(model: str | None) -> dict[str, str]:
+    return {} if model is None else {"model": model}

@@ -32,6 +32,16 @@ def _comma_separated(value: object) -> object:
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
 
+
+def _names_of_queues(models: tuple[str, ...]) -> tuple[str, ...]:
+    for model in models:
+        if not model.isprintable() or ":" in model or " " in model:
+            raise ValueError(f"{model!r} cannot name a queue: no `:`, no blanks, all printable")
+        if models.count(model) > 1:
+            raise ValueError(f"lists {model!r} twice")
+    return models
+
+
 SPREADS = ("auto", "balanced", "sequential")
 
 
@@ -69,6 +79,11 @@ class Settings(BaseModel):
     )
     model_aliases: Names = Field(
         (), description="Further names the model answers to, comma-separated; `*`: any."
+    )
+    models: Annotated[Names, AfterValidator(_names_of_queues)] = Field(
+        (),
+        description="Further models, comma-separated; each has workers (whose `RERANKQ_MODEL` it "
+        "is) and a queue of its own. The same for the API and for every worker.",
     )
     revision: str | None = Field(None, description="Hub revision (branch, tag or commit).")
     device: str = Field(
@@ -198,6 +213,11 @@ class Settings(BaseModel):
         "info", description="Least level that is logged."
     )
     log_format: Literal["json", "text"] = Field("json", description="One object, or one line.")
+
+    @property
+    def further(self) -> str | None:
+        """The model, if it is one of the further ones; None for the default."""
+        return self.model if self.model in self.models else None
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:

@@ -13,10 +13,11 @@ from celery import Task
 
 from rerankq.celery_app import make_app
 from rerankq.fields import MAX_TASK_DOCUMENTS
-from rerankq.ledger.keys import QUEUE_BULK, QUEUE_INTERACTIVE, TASK_RERANK
+from rerankq.ledger.keys import QUEUE_BULK, QUEUE_INTERACTIVE, TASK_RERANK, queue_of
 from rerankq.ledgered import LedgeredTask
 from rerankq.schema import Ranking
 from rerankq.settings import Settings
+from rerankq.status import Lane
 
 __all__ = ["MAX_TASK_DOCUMENTS", "QUEUE_BULK", "QUEUE_INTERACTIVE", "Ranking", "app", "rerank"]
 
@@ -27,7 +28,8 @@ def make_task(settings: Settings) -> Task:
     base = type("Rerank", (LedgeredTask, Task), {"settings": settings})
     # Not shared: Celery would put it into every other app of the process, too, where a plain
     # `send_task` by its name would then go to this app's Redis.
-    return app.task(base=base, name=TASK_RERANK, queue=QUEUE_BULK, shared=False)(_rerank)
+    queue = queue_of(Lane.BULK, settings.further)
+    return app.task(base=base, name=TASK_RERANK, queue=queue, shared=False)(_rerank)
 
 
 def _rerank(

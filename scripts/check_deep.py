@@ -1,4 +1,4 @@
-"""`make check-deep`: checkov's security rules on what k8s/ builds.
+"""`make check-deep`: checkov's security rules on what k8s/ builds, and on the Dockerfiles.
 
 Apart from `make check`, because checkov wants older versions of packages that this project has, and
 so an environment of its own.
@@ -6,6 +6,7 @@ so an environment of its own.
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from scripts import manifests
+from scripts import images, manifests
 
 PINNED = "checkov==3.3.30"
 ENVIRONMENT = Path(sys.prefix) / "checkov"  # goes with the environment it is in
@@ -29,6 +30,8 @@ def main() -> int:
         for name, objects in manifests.everything():
             path = Path(folder) / f"{name.replace('/', '-')}.yaml"
             path.write_text(yaml.safe_dump_all(objects))
+        for name in images.MODULES:
+            shutil.copy(images.ROOT / name, folder)
         command = [str(checkov), "--config-file", str(SKIPPED), "--directory", folder]
         return subprocess.run(command).returncode
 

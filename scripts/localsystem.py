@@ -59,6 +59,7 @@ class LocalSystem:
         env: the environment of the children; its RERANKQ_* variables are honoured, so that with
             RERANKQ_REDIS_URL no Redis is started.
         log_to_files: into `folder/logs` instead of this process's stderr.
+        workers: of the default model; there is one of each further model, too.
         worker_module: what `python -m` starts as a worker.
     """
 
@@ -90,7 +91,9 @@ class LocalSystem:
         for number in range(1, apis + 1):
             self.children.append(self._api(number, (number == 1 and port) or free_port()))
         self.url = self.urls[0]
-        self.children += [self._worker(n) for n in range(1, workers + 1)]
+        further = [name.strip() for name in self._env.get("RERANKQ_MODELS", "").split(",")]
+        models = [self._env["RERANKQ_MODEL"]] * workers + [name for name in further if name]
+        self.children += [self._worker(n, model) for n, model in enumerate(models, 1)]
 
     def start(self) -> None:
         """Start everything; returns when all of it is ready.
@@ -192,12 +195,12 @@ class LocalSystem:
         line = [sys.executable, "-m", "api", "--port", str(port)]
         return Child(name, line, dict(self._env), lambda: _ok(f"{url}/readyz"))
 
-    def _worker(self, number: int) -> Child:
+    def _worker(self, number: int, model: str) -> Child:
         given = self._env.get("RERANKQ_METRICS_PORT")
         port = int(given) + number - 1 if given and given != "0" else free_port()
         self._ports.append(port)
         probe = f"http://127.0.0.1:{port}"
-        env = self._env | {"RERANKQ_METRICS_PORT": str(port)}
+        env = self._env | {"RERANKQ_METRICS_PORT": str(port), "RERANKQ_MODEL": model}
         line = [sys.executable, "-m", self._worker_module]
         ready = lambda: _ok(f"{probe}/readyz")  # noqa: E731
         return Child(f"worker-{number}", line, env, ready, probe, patience_s=float("inf"))

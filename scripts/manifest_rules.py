@@ -20,7 +20,7 @@ Manifest = dict[str, Any]
 
 def errors(objects: list[Manifest]) -> Iterator[str]:
     """Every contradiction between these objects: a line each."""
-    for rule in (_names, _selectors, _guaranteed, _scalers):
+    for rule in (_names, _selectors, _guaranteed, _scalers, _address):
         yield from rule(objects)
 
 
@@ -136,6 +136,11 @@ def _selectors(objects: list[Manifest]) -> Iterator[str]:
         yield from _selects(obj, obj["spec"]["selector"]["matchLabels"], templates, ports)
     for obj in of_kind(objects, "PodDisruptionBudget"):
         yield from _selects(obj, obj["spec"]["selector"]["matchLabels"], templates, [])
+    for obj in of_kind(objects, "Deployment", "StatefulSet"):
+        wanted = obj["spec"]["selector"]["matchLabels"]
+        of = [t for t, pod in pods(objects) if _matches(wanted, pod["metadata"]["labels"])]
+        if of != [_title(obj)]:  # an HPA refuses pods that two of them select
+            yield f"{_title(obj)}: selects the pods of {', '.join(of) or 'nobody'}"
     for obj in of_kind(objects, "NetworkPolicy"):
         wanted = obj["spec"]["podSelector"].get("matchLabels", {})
         ports = [p["port"] for way in obj["spec"].get("ingress", []) for p in way["ports"]]
@@ -226,3 +231,17 @@ def _triggers(title: str, scaler: Manifest, objects: list[Manifest]) -> Iterator
         for namespace in re.findall(r'namespace="([^"]*)"', told.get("query", "")):
             if namespace != scaler["metadata"].get("namespace"):
                 yield f"{title}: {trigger['name']} asks for namespace {namespace}"
+
+
+def _address(objects: list[Manifest]) -> Iterator[str]:
+    """KEDA finds Redis from its own namespace, where the bare name of a Service is unknown."""
+    services = {
+        f"{obj['metadata']['name']}.{obj['metadata'].get('namespace')}.svc"
+        for obj in of_kind(objects, "Service")
+    }
+    for config in of_kind(objects, "ConfigMap"):
+        if "address" not in config["data"]:
+            continue
+        host = config["data"]["address"].partition(":")[0]
+        if "." not in host or (host.endswith(".svc") and host not in services):
+            yield f"{_title(config)}: no Service is called {host} in every namespace"

@@ -23,14 +23,14 @@ import jsonschema_rs
 import kubernetes_validate
 import yaml
 
-from scripts import generated_monitoring, manifest_rules
+from scripts import generated_monitoring, manifest_models, manifest_network, manifest_rules
 
 ROOT = Path(__file__).resolve().parent.parent
 K8S = ROOT / "k8s"
 LEAST_KUBECTL = (1, 27)  # kustomize 5.0, whose components merge what a base generates
 CLUSTERS = ("1.30", "1.37")  # the oldest that docs/kubernetes.md promises, the newest known
 
-OVERLAYS = ("cpu-dev", "gpu", "spot", "multi-model/fast", "multi-model/accurate")
+OVERLAYS = sorted(p.parent.name for p in K8S.glob("overlays/*/kustomization.yaml"))  # yours, too
 # What no overlay uses as it is here, but a cluster may: base, redis and keda/worker with these.
 ALTERNATIVES = {
     "keda/api-resources": ("redis", "keda/worker", "keda/api-resources"),
@@ -86,8 +86,8 @@ def build(folder: Path) -> list[Manifest]:
     return list(yaml.load_all(done.stdout, Loader=yaml.CSafeLoader))
 
 
-def build_with(*components: str) -> list[Manifest]:
-    """The base with these folders of k8s/, as an overlay would have them.
+def build_with(*components: str, on: str = "base") -> list[Manifest]:
+    """The base, or an overlay, with these folders of k8s/, as another overlay would have them.
 
     Raises: DoesNotBuild, NoKubectl.
     """
@@ -99,7 +99,7 @@ def build_with(*components: str) -> list[Manifest]:
 
         kustomization = {
             "namespace": "rerankq",
-            "resources": [there("base")],
+            "resources": [there(on)],
             "components": [*map(there, components)],
         }
         (place / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
@@ -161,6 +161,8 @@ def errors(objects: list[Manifest], checked: set[str]) -> Iterator[str]:
             for error in schema_errors(obj):
                 yield f"{obj['kind']} {obj['metadata']['name']}: {error}"
     yield from manifest_rules.errors(objects)
+    yield from manifest_network.errors(objects)
+    yield from manifest_models.errors(objects)
 
 
 def main() -> int:

@@ -35,6 +35,7 @@ FOREIGN = {
     "process_start_time_seconds": "prometheus_client, in each of our processes",
     "kube_deployment_status_replicas": "kube-state-metrics",
     "kube_pod_container_status_restarts_total": "kube-state-metrics",
+    "kube_pod_init_container_status_restarts_total": "kube-state-metrics",
 }
 # Labels that Prometheus, its discovery and kube-state-metrics add.
 FOREIGN_LABELS = {"job", "instance", "namespace", "pod", "container", "deployment"}
@@ -103,6 +104,17 @@ def dashboard_expressions() -> list[Expression]:
     ]
 
 
+def scaler_expressions() -> list[Expression]:
+    """What KEDA asks Prometheus; a name that is not there would be its fallback for ever."""
+    found = []
+    for path in sorted((ROOT / "k8s" / "keda").glob("*/scaledobject.yaml")):
+        for trigger in yaml.safe_load(path.read_text())["spec"]["triggers"]:
+            if trigger["type"] == "prometheus":
+                where = f"keda/{path.parent.name} {trigger['name']}"
+                found.append(Expression(where, trigger["metadata"]["query"]))
+    return found
+
+
 def exposed() -> tuple[set[str], set[str]]:
     """Names of series our processes show, and of their labels."""
     names = {
@@ -120,7 +132,7 @@ def names_and_labels() -> Iterator[str]:
     ours, our_labels = exposed()
     recorded = {rule["record"] for rule in rules() if "record" in rule}
     used: set[str] = set()
-    for expression in (*rule_expressions(), *dashboard_expressions()):
+    for expression in (*rule_expressions(), *dashboard_expressions(), *scaler_expressions()):
         metrics = promql.metrics(expression.text)
         used |= metrics
         for name in sorted(metrics - ours - recorded - set(FOREIGN)):
@@ -163,24 +175,34 @@ def tested() -> tuple[set[str], set[str]]:
 
 
 def dashboard_sound() -> Iterator[str]:
-    """Panels can be told apart, say what they show, and their expressions parse."""
+    """Panels can be told apart and say what they show; their expressions and KEDA's parse."""
     ids = [panel["id"] for panel in panels()]
     if len(ids) != len(set(ids)):
         yield "dashboard: two panels have one id"
     for panel in panels():
         if panel["type"] != "row" and not (panel.get("description") and panel.get("targets")):
             yield f"dashboard: {panel['title']} has no description, or nothing to show"
+        yield from _overrides(panel)
     group = {
         "name": "dashboard",
         "rules": [
             {"record": f"panel:{n}", "expr": expression.text}
-            for n, expression in enumerate(dashboard_expressions())
+            for n, expression in enumerate([*dashboard_expressions(), *scaler_expressions()])
         ],
     }
     with tempfile.NamedTemporaryFile("w", suffix=".yml") as file:
         yaml.safe_dump({"groups": [group]}, file)
         file.flush()
         yield from promtool("check", "rules", file.name)
+
+
+def _overrides(panel: dict[str, Any]) -> Iterator[str]:
+    """An override finds a series. By a pattern: a legend may end in labels or not."""
+    legends = [target.get("legendFormat", "") for target in panel.get("targets", [])]
+    for override in panel.get("fieldConfig", {}).get("overrides", []):
+        kind, wanted = override["matcher"]["id"], override["matcher"]["options"]
+        if kind != "byRegexp" or not any(re.search(wanted.strip("/"), each) for each in legends):
+            yield f"dashboard: {panel['title']}: no series for the override {kind} {wanted}"
 
 
 def promtool(*args: str) -> Iterator[str]:

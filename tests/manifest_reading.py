@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from typing import Any
 
@@ -48,3 +49,21 @@ def environment(objects: list[dict[str, Any]], container: dict[str, Any]) -> dic
             value = re.sub(r"\$\((\w+)\)", lambda m: seen[m[1]], variable["value"])
         seen[variable["name"]] = value
     return seen
+
+
+def _set_at(obj: dict[str, Any], path: str, value: Any) -> None:
+    *way, last = path.split(".")
+    there: Any = obj
+    for step in way:
+        there = there[int(step)] if isinstance(there, list) else there[step]
+    there[last] = value
+
+
+def broken(
+    objects: list[dict[str, Any]], kind: str, name: str, path: str, value: Any
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The same objects with one field set to what it should not be, and the object that has it."""
+    changed = copy.deepcopy(objects)
+    obj = find(changed, kind, name)
+    _set_at(obj, path, value)
+    return changed, obj

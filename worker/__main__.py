@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-import gc
-import logging
 import os
 import signal
+
+if __name__ == "__main__":
+    # Before torch is imported, which takes seconds: as a container's first process this one has no
+    # default to be ended by. Nor would the threads that load a model bear an orderly exit; nothing
+    # is held yet.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+
+import gc
+import logging
 import socket
 import sys
 import threading
@@ -14,11 +21,12 @@ from typing import Any
 from celery import Celery, signals
 from celery.worker import state
 
-from rerankq import startup
+from rerankq import startup, tracing
 from rerankq.celery_app import make_app
 from rerankq.errors import SettingsError
-from rerankq.ledger.keys import QUEUE_BULK, QUEUE_INTERACTIVE
+from rerankq.ledger.keys import queue_of
 from rerankq.settings import Settings
+from rerankq.status import Lane
 from worker import tasks
 from worker.engine.golden import SelfTestFailed
 from worker.engine.hosted import host
@@ -34,8 +42,7 @@ TRANSPORT = "worker.transport:Transport"
 
 def main() -> int:
     settings = startup.begin()
-    # While the model loads, its threads would not bear an orderly exit, and nothing is held yet.
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    tracing.start("rerankq-worker")
     worker: Worker | None = None
     try:
         probe = Probe(settings.metrics_port, ready=lambda: worker is not None and worker.ready)
@@ -59,9 +66,10 @@ def main() -> int:
     try:
         worker.start()
         worker.publish_results(app)
-        return _consume(app, worker, settings.concurrency)
+        return _consume(app, worker, settings)
     finally:
         worker.drain()
+        tracing.stop()
 
 
 def _why(settings: Settings, error: Exception) -> str:
@@ -75,7 +83,7 @@ def _why(settings: Settings, error: Exception) -> str:
     return f"RERANKQ_MODEL={settings.model!r}: {kind}{' '.join(str(error).split())}"
 
 
-def _consume(app: Celery, worker: Worker, concurrency: int) -> int:
+def _consume(app: Celery, worker: Worker, settings: Settings) -> int:
     """Run Celery's consumer until a warm shutdown; its exit code."""
 
     def on_ready(sender: Any, **_: Any) -> None:
@@ -94,8 +102,8 @@ def _consume(app: Celery, worker: Worker, concurrency: int) -> int:
     consumer = app.Worker(
         hostname=f"{worker.id}@{socket.gethostname()}",
         pool_cls="threads",
-        concurrency=concurrency,
-        queues=[QUEUE_INTERACTIVE, QUEUE_BULK],
+        concurrency=settings.concurrency,
+        queues=[queue_of(lane, settings.further) for lane in Lane],
         without_gossip=True,
         without_mingle=True,
         quiet=True,

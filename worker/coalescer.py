@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 
 from rerankq.status import Lane
-from worker import metrics, vital
+from worker import metrics, traces, vital
 from worker.budget import TokenBudget
 from worker.engine.interface import Engine, EngineBroken, Launch, OutOfMemory, PairFailed
 from worker.planner import cost, plan
@@ -233,6 +233,7 @@ class Coalescer:
         metrics.BATCH_PAIRS.observe(len(batch))
         metrics.BATCH_TOKENS.observe(computed)
         metrics.BATCH_JOBS.observe(len({work.job for work in works_of(batch)}))
+        traces.scored(batch, seconds, computed)
 
     def _learn_rate(self, rate: float, *, full: bool) -> None:
         # A batch far from full only says what the device can do at least.

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from rerankq.ledger.keys import split_entry
+from worker import traces
 from worker.room import Room
 from worker.work import Work
 
@@ -47,6 +48,7 @@ class Holdings:
             if tokens is not None:
                 self._room.give_back(tokens)
             if work is not None:
+                traces.ended(work)
                 works.append(work)
         return works
 

@@ -17,7 +17,7 @@ from rerankq.ledger.calls import Holder, Take, Taken
 from rerankq.ledger.codec import JobContext, ShardInput
 from rerankq.ledger.store import Ledger
 from rerankq.schema import Problem
-from worker import metrics, vital
+from worker import metrics, traces, vital
 from worker.coalescer import Coalescer, Draining
 from worker.completion import Completion
 from worker.encoder import Encoder
@@ -193,5 +193,6 @@ class Intake:
             log_fields={"request_id": context.request_id},
             received=started,
         )
+        work.traced = traces.taken(item, work)
         self._holdings.attach(item.entry, work)
         return work

@@ -18,6 +18,7 @@ from rerankq.ledger import calls
 from rerankq.ledger.records import WorkerInfo
 from rerankq.ledger.store import Ledger
 from worker import metrics, vital
+from worker.busy import BusyMinute
 from worker.coalescer import LEAST_PATIENCE_S, Coalescer
 from worker.engine.interface import Engine
 from worker.holdings import Holdings
@@ -59,6 +60,8 @@ class Keeper:
         self._renewed_at = float("-inf")
         self._busy_before = 0.0
         self._ticked_at = time.monotonic()
+        self._busy_minute = BusyMinute(self._ticked_at)
+        self._busy = 0.0  # over the last minute
         self._patient_until = float("-inf")
         self._thread = vital.thread("keeper", self._run)
         self.state: Literal["ready", "draining"] = "ready"
@@ -132,7 +135,7 @@ class Keeper:
 
     def _beat(self) -> None:
         now = {"state": self.state, "tokens_per_s": self._coalescer.tokens_per_s}
-        now_ms, drain = self._ledger.heartbeat(self._info.model_copy(update=now))
+        now_ms, drain = self._ledger.heartbeat(self._info.model_copy(update=now), self._busy)
         self._redis_ahead_ms = now_ms - time.monotonic() * 1000
         if drain and self.state == "ready":
             log.info("an operator asks this worker to drain", extra={"worker": self._worker})
@@ -172,5 +175,6 @@ class Keeper:
         now, busy = time.monotonic(), self._coalescer.busy_s
         metrics.BUSY.set(min(1.0, (busy - self._busy_before) / (now - self._ticked_at)))
         self._busy_before, self._ticked_at = busy, now
+        self._busy = self._busy_minute.look(now, busy)
         for kind, size in self._engine.memory().items():
             metrics.GPU_MEMORY.labels(kind).set(size)

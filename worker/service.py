@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 
 from rerankq.ledger.calls import Holder
 from rerankq.ledger.connection import connect
+from rerankq.ledger.keys import root_of
 from rerankq.ledger.records import WorkerInfo
 from rerankq.ledger.store import Ledger
 from rerankq.settings import Settings
@@ -54,7 +55,7 @@ class Worker:
         self.deliveries = Deliveries()
         self._holdings = holdings = Holdings(self.room)
         client = connect(settings.redis_url)
-        self.ledger = Ledger(client)
+        self.ledger = Ledger(client, root_of(settings.further))
         self._cache = _cache(client, settings, profile)
         self.encoder = Encoder(engine, self._cache)
         self._completion = Completion(self.ledger, holdings, profile, self.id)

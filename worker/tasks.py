@@ -20,7 +20,7 @@ from rerankq.fields import MAX_TASK_DOCUMENTS
 from rerankq.ledger import calls
 from rerankq.ledger.codec import float32
 from rerankq.ledger.connection import may_pass
-from rerankq.ledger.keys import HEADER_JOB, QUEUE_BULK, TASK_RERANK
+from rerankq.ledger.keys import HEADER_JOB, TASK_RERANK, queue_of
 from rerankq.ledger.sharding import cut
 from rerankq.ledger.shards import texts_of
 from rerankq.ledgered import LedgeredTask, job_of
@@ -78,7 +78,7 @@ class Rerank(LedgeredTask, Task):  # type: ignore[misc]
     @classmethod
     def acknowledge(cls, task_id: str) -> None:
         try:
-            cls.worker.ledger.run(calls.ack("task", job_of(task_id)))
+            cls.worker.ledger.run(calls.ack("task", job_of(task_id, cls.settings.further)))
         except RedisError as error:  # then it is published, and answered, once more
             log.warning("result not acknowledged", extra={"reason": type(error).__name__})
 
@@ -205,7 +205,8 @@ def _scored(task: Task, worker: Worker, request: JobRequest, texts: list[str]) -
         tokens_per_s=worker.coalescer.tokens_per_s or None,
     )
     tokens = shape.entry_tokens * len(shape.bounds)
-    bulk = task.request.delivery_info.get("routing_key") == QUEUE_BULK
+    queue = task.request.delivery_info.get("routing_key")
+    bulk = queue == queue_of(Lane.BULK, worker.settings.further)
     worker.room.admit_task(tokens, bulk=bulk)
     try:
         encoded = [

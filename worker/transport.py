@@ -22,11 +22,8 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from rerankq.ledger.connection import is_full
-from rerankq.ledger.keys import QUEUE_BULK, QUEUE_INTERACTIVE
 
 log = logging.getLogger(__name__)
-
-BOOKED = (QUEUE_INTERACTIVE, QUEUE_BULK)
 
 # KEYS: unacked_index, unacked, then the lists, first come first served. ARGV: the time, in seconds.
 # Gives the list, the message's tag and its text; no tag with what it cannot read: that is no
@@ -153,7 +150,7 @@ class Channel(redis.Channel):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.peeks: dict[str, Peek] = {}
         self.unread = False  # the script could not read the message that is being delivered
-        self._turns = list(BOOKED)
+        self._turns: list[str] = []  # the queue that was served last, last
         super().__init__(*args, **kwargs)
 
     @property
@@ -161,10 +158,15 @@ class Channel(redis.Channel):  # type: ignore[misc]
         """Those that BRPOP waits for: none."""
         return []
 
+    @property
+    def _public(self) -> list[str]:
+        """The queues that are consumed, less the broadcasts of Celery's remote control."""
+        return [q for q in self._active_queues if q not in self.active_fanout_queues]
+
     def peek(self) -> None:
         """Wait for the public queues, if there is room for what they may have."""
-        for queue in BOOKED:
-            if queue in self._active_queues and self.qos.can_consume():
+        for queue in self._public:
+            if self.qos.can_consume():
                 if queue not in self.peeks:
                     self.peeks[queue] = Peek(self, queue)
                 self.peeks[queue].ask()
@@ -172,7 +174,7 @@ class Channel(redis.Channel):  # type: ignore[misc]
     def take(self) -> None:
         """Deliver what the public queues have and there is room for, each in its turn."""
         while self.qos.can_consume():
-            queues = [queue for queue in self._turns if queue in self._active_queues]
+            queues = sorted(self._public, key=self._turn)
             lists = [self._q_for_pri(queue, n) for n in self.priority_steps for queue in queues]
             with self.conn_or_acquire() as client:
                 keys = [self.unacked_index_key, self.unacked_key, *lists]
@@ -180,9 +182,11 @@ class Channel(redis.Channel):  # type: ignore[misc]
             if taken is None:
                 return
             queue, tag = bytes_to_str(taken[0]).split(self.sep)[0], bytes_to_str(taken[1])
-            self._turns.remove(queue)
-            self._turns.append(queue)
+            self._turns = [*(q for q in self._turns if q != queue), queue]
             self._hand_on(queue, tag, taken[2])
+
+    def _turn(self, queue: str) -> int:
+        return self._turns.index(queue) if queue in self._turns else -1
 
     def _hand_on(self, queue: str, tag: str, text: bytes) -> None:
         try:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rerankq.status import Lane
 from worker.engine.interface import Pair
+
+if TYPE_CHECKING:
+    from worker.traces import Traced
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ class Work:
         first: index of the first document within its job.
         waited_s: how long it was in the queue before this worker had it.
         gone: cancelled, expired or given away; what is left of it is not scored.
+        traced: its span, where there are traces.
     """
 
     entry: str
@@ -60,6 +64,7 @@ class Work:
     left: int = field(init=False)
     launched: bool = False
     gone: bool = False
+    traced: Traced | None = None
     error: Exception | None = None
 
     def __post_init__(self) -> None:

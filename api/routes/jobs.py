@@ -12,11 +12,12 @@ from fastapi.responses import StreamingResponse
 from api import examples
 from api.auth import owner
 from api.front import Front, front
+from api.pools import Pool
 from api.problems import Refusal
 from api.ranking import Forgotten, ranking
 from api.views import view
 from rerankq.ledger import calls
-from rerankq.ledger.records import JobRecord, is_job_id
+from rerankq.ledger.records import JobRecord
 from rerankq.schema import Job, JobList, JobRequest, Result
 from rerankq.status import JobStatus
 
@@ -48,18 +49,17 @@ async def submit(
     prefer: Annotated[str | None, Header(description="`wait=N`: up to N s, at most 60.")] = None,
 ) -> Response:
     """Hand a job over. With 202 it is durable; poll `Location`, or wait there."""
-    submitted = await parts.submission.submit(
-        request, owner=caller, idempotency_key=idempotency_key
-    )
+    pool = parts.pools.of_model(request.model)
+    submitted = await pool.submission.submit(request, owner=caller, idempotency_key=idempotency_key)
     wait = _preferred_wait(prefer)
-    job = await parts.waiter.until_final(submitted.job_id, wait or 0)
+    job = await pool.waiter.until_final(submitted.job_id, wait or 0)
     if job is None:
         raise _unknown(submitted.job_id)
     headers = {"Location": f"/v1/jobs/{job.id}"}
     if wait is not None:
         headers["Preference-Applied"] = f"wait={wait:g}"
     status = 200 if job.status.final and wait is not None else 202
-    return _answer(await _shown(parts, job, partial=False), status, headers)
+    return _answer(await _shown(pool, job, partial=False), status, headers)
 
 
 @router.get("/{job_id}", response_model=Job, responses=examples.JOB)
@@ -71,21 +71,21 @@ async def read(
     partial: Annotated[bool, Query(description="Show what is scored so far.")] = False,
 ) -> Response:
     """The job, at once or, with `wait`, once it is final."""
-    await _owned(parts, job_id, caller)
-    job = await parts.waiter.until_final(job_id, wait)
+    pool, _ = await _owned(parts, job_id, caller)
+    job = await pool.waiter.until_final(job_id, wait)
     if job is None:
         raise _unknown(job_id)
-    return _answer(await _shown(parts, job, partial))
+    return _answer(await _shown(pool, job, partial))
 
 
 @router.get("/{job_id}/results", response_class=NdJson, responses=examples.NDJSON)
 async def results(job_id: str, caller: Caller, parts: Parts) -> StreamingResponse:
     """The ranking of a finished job as NDJSON, best first."""
-    job = await _owned(parts, job_id, caller)
+    pool, job = await _owned(parts, job_id, caller)
     if job.status is not JobStatus.SUCCEEDED:
         detail = f"job {job_id} is {job.status}; results exist once it has succeeded"
         raise Refusal(409, "not_succeeded", detail, field="job_id")
-    lines = _lines(await _ranking(parts, job))
+    lines = _lines(await _ranking(pool, job))
     return NdJson(lines)
 
 
@@ -102,7 +102,7 @@ async def list_jobs(
     found: list[Job] = []
     size = SCAN_SLICE if status else limit + 1
     for _ in range(MOST_SCANNED // SCAN_SLICE):
-        page = await parts.ledger.newest_jobs(caller, position, size)
+        page = await _newest(parts, caller, position, size)
         for created, job_id, job in page:
             if job is not None and status in (None, job.status):
                 if len(found) == limit:  # there is one more
@@ -119,19 +119,19 @@ async def list_jobs(
 @router.delete("/{job_id}", response_model=Job, responses=examples.JOB)
 async def cancel(job_id: str, caller: Caller, parts: Parts) -> Response:
     """Withdraw the job. Idempotent; a final job stays as it is."""
-    await _owned(parts, job_id, caller)
-    await parts.ledger.run(calls.finish(job_id, JobStatus.CANCELLED))
-    job = await _owned(parts, job_id, caller)
-    return _answer(await _shown(parts, job, partial=False))
+    pool, _ = await _owned(parts, job_id, caller)
+    await pool.ledger.run(calls.finish(job_id, JobStatus.CANCELLED))
+    _, job = await _owned(parts, job_id, caller)
+    return _answer(await _shown(pool, job, partial=False))
 
 
 @router.post("/{job_id}/retry", status_code=202, response_model=Job, responses=examples.RETRIED)
 async def retry(job_id: str, caller: Caller, parts: Parts) -> Response:
     """Try what was not scored of a failed job once more, as a new job; a repetition names it."""
-    await _owned(parts, job_id, caller)
-    new_id = await parts.submission.retry(job_id)
-    job = await _owned(parts, new_id, caller)
-    return _answer(await _shown(parts, job, partial=False), 202, {"Location": f"/v1/jobs/{new_id}"})
+    pool, _ = await _owned(parts, job_id, caller)
+    new_id = await pool.submission.retry(job_id)
+    _, job = await _owned(parts, new_id, caller)
+    return _answer(await _shown(pool, job, partial=False), 202, {"Location": f"/v1/jobs/{new_id}"})
 
 
 def _preferred_wait(prefer: str | None) -> float | None:
@@ -160,23 +160,36 @@ def _unknown(job_id: str) -> Refusal:
     return Refusal(404, "not_found", detail, field="job_id")
 
 
-async def _owned(parts: Front, job_id: str, caller: str) -> JobRecord:
-    if not is_job_id(job_id):
+async def _owned(parts: Front, job_id: str, caller: str) -> tuple[Pool, JobRecord]:
+    pool = parts.pools.of_job(job_id)
+    if pool is None:
         raise _unknown(job_id)  # other keys of the ledger begin alike
-    job = await parts.ledger.job(job_id)
+    job = await pool.ledger.job(job_id)
     if job is None or job.owner != caller:
         raise _unknown(job_id)
-    return job
+    return pool, job
 
 
-async def _shown(parts: Front, job: JobRecord, partial: bool) -> Job:
+async def _newest(
+    parts: Front, caller: str, before: tuple[int, str] | None, count: int
+) -> list[tuple[int, str, JobRecord | None]]:
+    """Of all models together, newest first."""
+    found = [
+        row
+        for pool in parts.pools.all
+        for row in await pool.ledger.newest_jobs(caller, before, count)
+    ]
+    return sorted(found, key=lambda row: row[:2], reverse=True)[:count]
+
+
+async def _shown(pool: Pool, job: JobRecord, partial: bool) -> Job:
     with_results = job.status is JobStatus.SUCCEEDED or (partial and not job.status.final)
-    return view(job, await _ranking(parts, job) if with_results else None)
+    return view(job, await _ranking(pool, job) if with_results else None)
 
 
-async def _ranking(parts: Front, job: JobRecord) -> list[Result]:
+async def _ranking(pool: Pool, job: JobRecord) -> list[Result]:
     try:
-        return await ranking(parts.ledger, job)
+        return await ranking(pool.ledger, job)
     except Forgotten:
         raise _unknown(job.id) from None
 

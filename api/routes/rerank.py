@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request, Response
 
 from api import examples
-from api.front import Front
 from api.joining import CallerGone
+from api.pools import Pool
 from api.problems import Refusal
 from api.ranking import ranking
 from api.routes.jobs import Caller, Parts
@@ -53,32 +53,34 @@ async def rerank(
         model=request.model,
         expires_in=parts.settings.sync_timeout + JOIN_S + 1,
     )
-    submitted = await parts.submission.submit(job, owner=caller, join=True)
+    pool = parts.pools.of_model(request.model)
+    submitted = await pool.submission.submit(job, owner=caller, join=True)
     try:
-        done = await parts.joined.until_final(submitted, parts.settings.sync_timeout, http)
+        done = await pool.joined.until_final(submitted, parts.settings.sync_timeout, http)
     except CallerGone:
         return Response(status_code=CLIENT_CLOSED)
     if done is None or done.status is not JobStatus.SUCCEEDED:
-        raise await _failed(parts, submitted, done)
-    answer = await _ranked(parts, done, texts if request.return_documents else None)
+        raise await _failed(pool, submitted, done, parts.settings.sync_timeout)
+    answer = await _ranked(pool, done, texts if request.return_documents else None)
     return Response(answer.model_dump_json(), media_type="application/json")
 
 
-async def _failed(parts: Front, submitted: Submitted, job: JobRecord | None) -> Refusal:
+async def _failed(
+    pool: Pool, submitted: Submitted, job: JobRecord | None, seconds: float
+) -> Refusal:
     if job is not None and job.status is JobStatus.FAILED and job.error is not None:
         status = 422 if job.error.code in _CALLERS_FAULT else 500
         error = job.error
         return Refusal(status, error.code, error.detail, field=error.field, limit=error.limit)
     # Nobody will come back for it, so it must not take a worker's time.
-    await parts.joined.give_up(submitted)
-    seconds = parts.settings.sync_timeout
-    workers = len(await parts.fleet.ready())
+    await pool.joined.give_up(submitted)
+    workers = len(await pool.fleet.ready())
     detail = f"no ranking within {seconds:g} s ({workers} workers ready); use POST /v1/jobs to wait"
     return Refusal(503, "timed_out", detail, limit=seconds, retry_after=1)
 
 
-async def _ranked(parts: Front, job: JobRecord, texts: list[str] | None) -> RerankResponse:
-    results = await ranking(parts.ledger, job)
+async def _ranked(pool: Pool, job: JobRecord, texts: list[str] | None) -> RerankResponse:
+    results = await ranking(pool.ledger, job)
     if texts is not None:
         results = [
             result.model_copy(update={"document": DocumentOut(text=texts[result.index])})

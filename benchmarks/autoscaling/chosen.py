@@ -77,7 +77,7 @@ def to_zero(seed: int, pool: Pool) -> list[tuple[Scaling, float, float, float]]:
 def said(scaling: Scaling) -> str:
     """As a ScaledObject has it."""
     lines = {
-        "formula": f"busy / {scaling.busy} + pending / {scaling.share:.1f}",
+        "formula": f"busy / {10 * scaling.busy:g} + open / {scaling.share:g}",
         "target": "1",
         "pollingInterval": f"{scaling.polling_s:g}",
         "cooldownPeriod": f"{scaling.cooldown_s:g}",

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from random import Random
+
+BEAT_S = 1.0  # a worker's heartbeat
+BUSY_S = 60.0  # over which a heartbeat says how busy the device was
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Node:
 class Pod:
     """One worker. `since` is when its device took up a shard, None while it is idle."""
 
-    __slots__ = ("busy_s", "leaving", "node", "ready_at", "seen_s", "since")
+    __slots__ = ("beats", "busy_s", "leaving", "node", "ready_at", "seen_s", "since", "tenths")
 
     def __init__(self, node: Node, ready_at: float) -> None:
         self.node = node
@@ -43,6 +47,13 @@ class Pod:
         self.busy_s = 0.0
         self.seen_s = 0.0  # of busy_s at the last look
         self.leaving = False
+        self.beats = deque([0.0], maxlen=int(BUSY_S / BEAT_S) + 1)  # busy_s at each
+        self.tenths = 0  # of the device's time, as the last heartbeat said it
+
+    def beat(self, now: float) -> None:
+        self.beats.append(self.busy_until(now))
+        over = (len(self.beats) - 1) * BEAT_S
+        self.tenths = round(10 * min(1.0, (self.beats[-1] - self.beats[0]) / over))
 
     def busy_until(self, now: float) -> float:
         return self.busy_s + (now - self.since if self.since is not None else 0.0)

@@ -14,7 +14,6 @@ class Fleet:
         self.pods: list[Pod] = []  # the oldest first; those that leave are not among them
         self.idle: list[Pod] = []
         self._looked_at = 0.0
-        self._gone_s = 0.0
 
     def grow(self, now: float, wanted: int) -> list[Pod]:
         """The pods that come; each is to be told `ready` when its time has come."""
@@ -40,7 +39,6 @@ class Fleet:
         return not pod.leaving
 
     def gone(self, now: float, pod: Pod) -> None:
-        self._gone_s += pod.busy_s
         self._nodes.release(now + self._pool.drain_s, pod)
 
     def count_ready(self, now: float) -> int:
@@ -59,9 +57,14 @@ class Fleet:
         self._looked_at = now
         return tuple(cores), unready
 
-    def device_s(self, now: float) -> float:
-        """Seconds that devices worked, ever."""
-        return self._gone_s + sum(pod.busy_until(now) for pod in self.pods)
+    def beat(self, now: float) -> None:
+        for pod in self.pods:
+            if pod.ready_at < now:
+                pod.beat(now)
+
+    def busy_tenths(self) -> int:
+        """What the heartbeats said last; a worker that leaves is out at once."""
+        return sum(pod.tenths for pod in self.pods)
 
     def hours(self, now: float) -> float:
         return self._nodes.hours(now)

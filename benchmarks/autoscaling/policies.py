@@ -118,10 +118,6 @@ def ledger_and_device(scaling: Scaling, name: str) -> Policy:
     """
 
     def wish(seen: Seen) -> float:
-        return seen.scraped_busy / scaling.busy + seen.pending / scaling.share
+        return seen.busy_tenths / (10 * scaling.busy) + seen.pending / scaling.share
 
-    def active(seen: Seen) -> bool:
-        return seen.pending > 0
-
-    policy = keda(name, wish, replace(scaling, share=1))
-    return replace(policy, active=active)
+    return keda(name, wish, replace(scaling, share=1))

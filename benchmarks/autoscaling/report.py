@@ -1,14 +1,11 @@
-"""The table of a run, and the numbers the chart is drawn from."""
+"""The table of a run, and what it says of the defaults."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from benchmarks.autoscaling.traces import Trace
 from benchmarks.autoscaling.world import Outcome
-
-CURVE_STEP = 8  # every eighth sync, two minutes, is enough for a chart
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +48,6 @@ def verdict(ours: Row, theirs: Row) -> str:
         f"  {ours.trace.name}, {ours.policy}: {word}: p95 {_seconds(a.wait(0.95))} s against "
         f"{_seconds(b.wait(0.95))} s, {a.hours:.1f} GPU hours against {b.hours:.1f}"
     )
-
-
-def drawn(rows: list[Row]) -> list[dict[str, Any]]:
-    """For `benchmarks.autoscaling.chart`, which runs where matplotlib is."""
-    return [
-        {
-            "trace": row.trace.name,
-            "policy": row.policy,
-            "p95": row.outcome.wait(0.95),
-            "hours": row.outcome.hours,
-            "curve": [[at / 3600, n] for at, n, _ in row.outcome.curve[::CURVE_STEP]],
-        }
-        for row in rows
-    ]
 
 
 def _seconds(value: float) -> str:

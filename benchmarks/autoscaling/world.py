@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Any
 
-from benchmarks.autoscaling.cluster import Pod, Pool
+from benchmarks.autoscaling.cluster import BEAT_S, Pod, Pool
 from benchmarks.autoscaling.fleet import Fleet
 from benchmarks.autoscaling.hpa import SYNC_S, Hpa
 from benchmarks.autoscaling.lanes import Lanes, Shard
@@ -17,7 +17,7 @@ from benchmarks.autoscaling.seen import Seen
 from benchmarks.autoscaling.traces import HOUR, Lane
 
 SCRAPE_S = 15.0  # Prometheus
-WINDOW_S = 60.0  # of its rates and percentiles
+WINDOW_S = 60.0  # of its percentiles
 PATIENCE_S = 6 * HOUR  # after the day; what waits even then is given up, and counted
 
 
@@ -56,8 +56,7 @@ class World:
         self._busy = 0
         self._open_s = 0.0  # device time of all open entries
         self._latencies: deque[tuple[float, float]] = deque()
-        self._device_s: deque[float] = deque([0.0], maxlen=int(WINDOW_S / SCRAPE_S) + 1)
-        self._scraped: tuple[float, float, float | None] = (0.0, 0.0, None)
+        self._scraped: tuple[float, float | None] = (0.0, None)
         self._active_at = 0.0
         self._outcome = Outcome()
         # The HPA that KEDA makes has a minimum of one; from and to zero is KEDA's own.
@@ -71,6 +70,7 @@ class World:
         self._at(SYNC_S, self._sync, None)
         self._at(self._policy.polling_s, self._poll, None)
         self._at(SCRAPE_S, self._scrape, None)
+        self._at(BEAT_S / 2, self._beat, None)  # a look finds a heartbeat that is half as old
         events = self._events
         for shard in shards:
             while events[0][0] <= shard.at:
@@ -163,10 +163,12 @@ class World:
             latencies.popleft()
         ordered = sorted(latency for _, latency in latencies)
         p95 = ordered[int(0.95 * len(ordered))] if ordered else None
-        self._device_s.append(self._fleet.device_s(now))
-        busy = (self._device_s[-1] - self._device_s[0]) / WINDOW_S
-        self._scraped = (self._open_s, busy, p95)
+        self._scraped = (self._open_s, p95)
         self._at(now + SCRAPE_S, self._scrape, None)
+
+    def _beat(self, now: float, _: None) -> None:
+        self._fleet.beat(now)
+        self._at(now + BEAT_S, self._beat, None)
 
     def _scale(self, now: float, wanted: int) -> None:
         for pod in self._fleet.grow(now, wanted):
@@ -174,7 +176,8 @@ class World:
         self._fleet.shrink(now, wanted)
 
     def _seen(self, now: float, cores: tuple[float, ...], unready: int) -> Seen:
-        return Seen(self._pending(), self._waiting(now), *self._scraped, cores, unready)
+        tenths = self._fleet.busy_tenths()
+        return Seen(tenths, self._pending(), self._waiting(now), *self._scraped, cores, unready)
 
     def _pending(self) -> int:
         return len(self._lanes) + self._busy

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import redis.asyncio
@@ -41,16 +42,18 @@ class AsyncLedger:
     Raises of every method: redis.RedisError when Redis does not answer in time.
     """
 
-    def __init__(self, client: redis.asyncio.Redis) -> None:
+    def __init__(self, client: redis.asyncio.Redis, root: str = keys.ROOT) -> None:
         # redis-py types every answer for both of its modes at once (bytes or str, now or later).
         self._client: Any = client
+        self._root = root
+        self.name = partial(name, root=root)
         self._hashes: dict[str, str] = {}
 
     async def run(self, call: Call[T]) -> T:
         try:
             answer = await self._evalsha(call)
         except NoScriptError:
-            loaded = await self._client.script_load(scripts.source(call.script))
+            loaded = await self._client.script_load(scripts.source(call.script, self._root))
             self._hashes[call.script] = str(loaded)
             answer = await self._evalsha(call)
         return call.read(answer)
@@ -70,7 +73,7 @@ class AsyncLedger:
 
     async def submit(self, shards: Shards, commit: Call[Committed]) -> Committed:
         """Put a job's shards down and commit it; a small one in a single round trip."""
-        *slices, last = staging(shards)
+        *slices, last = staging(shards, self._root)
         for commands in slices:
             await self._pipeline(commands).execute()
         pipe = self._pipeline(last)
@@ -90,7 +93,7 @@ class AsyncLedger:
 
     async def job(self, job_id: str) -> JobRecord | None:
         """Raises: LaterVersion."""
-        values = await self._client.hmget(name(Key.JOB, job_id), HEADER_FIELDS)
+        values = await self._client.hmget(self.name(Key.JOB, job_id), HEADER_FIELDS)
         return JobRecord.decode(job_id, values)
 
     async def newest_jobs(
@@ -104,7 +107,7 @@ class AsyncLedger:
         members = await self._newest_ids(owner, before, count)
         pipe = self._client.pipeline(transaction=False)
         for _, job_id in members:
-            pipe.hmget(name(Key.JOB, job_id), HEADER_FIELDS)
+            pipe.hmget(self.name(Key.JOB, job_id), HEADER_FIELDS)
         rows = await pipe.execute() if members else []
         jobs = [
             (created, job_id, _listed(job_id, values))
@@ -114,13 +117,13 @@ class AsyncLedger:
             job_id for (_, job_id), values in zip(members, rows, strict=True) if not any(values)
         ]
         if over:  # the next page shall not walk past them again
-            await self._client.zrem(name(Key.JOBS, owner), *over)
+            await self._client.zrem(self.name(Key.JOBS, owner), *over)
         return jobs
 
     async def _newest_ids(
         self, owner: str, before: tuple[int, str] | None, count: int
     ) -> list[tuple[int, str]]:
-        key, skip = name(Key.JOBS, owner), 0
+        key, skip = self.name(Key.JOBS, owner), 0
         found: list[tuple[int, str]] = []
         high: int | str = before[0] if before else "+inf"
         while len(found) < count:
@@ -146,24 +149,26 @@ class AsyncLedger:
             return [[data async for data in self._values(job.id, part)] for part in parts]
         pipe = self._client.pipeline(transaction=False)
         for part in (Part.OUTPUT, Part.ECHO):
-            pipe.hvals(name(Key.JOB, job.id + part))
+            pipe.hvals(self.name(Key.JOB, job.id + part))
         both: list[list[bytes]] = await pipe.execute()
         return both
 
     async def _values(self, job_id: str, part: Part) -> AsyncIterator[bytes]:
         seen: set[bytes] = set()  # a scan may show a field twice
-        async for field, data in self._client.hscan_iter(name(Key.JOB, job_id + part), count=100):
+        async for field, data in self._client.hscan_iter(
+            self.name(Key.JOB, job_id + part), count=100
+        ):
             if field not in seen:
                 seen.add(field)
                 yield data
 
     async def lane(self, lane: Lane) -> LaneCounts:
         pipe = self._client.pipeline(transaction=False)
-        pipe.zcard(name(Key.PENDING, lane))
-        pipe.zcard(name(Key.READY, lane))
-        pipe.zrange(name(Key.PENDING, lane), 0, 0, withscores=True)
-        pipe.get(name(Key.TOKENS, lane))
-        pipe.sismember(name(Key.PAUSED), lane)
+        pipe.zcard(self.name(Key.PENDING, lane))
+        pipe.zcard(self.name(Key.READY, lane))
+        pipe.zrange(self.name(Key.PENDING, lane), 0, 0, withscores=True)
+        pipe.get(self.name(Key.TOKENS, lane))
+        pipe.sismember(self.name(Key.PAUSED), lane)
         pipe.time()
         pending, ready, first, tokens, paused, (seconds, micros) = await pipe.execute()
         now = seconds * 1000 + micros // 1000
@@ -173,10 +178,10 @@ class AsyncLedger:
     async def workers(self) -> list[WorkerInfo]:
         """Those heard of within `WORKER_SEEN_MS`."""
         since = await self.now_ms() - keys.WORKER_SEEN_MS
-        ids = await self._client.zrangebyscore(name(Key.WORKERS), since, "+inf")
+        ids = await self._client.zrangebyscore(self.name(Key.WORKERS), since, "+inf")
         pipe = self._client.pipeline(transaction=False)
         for worker in ids:
-            pipe.hgetall(name(Key.WORKER, worker.decode()))
+            pipe.hgetall(self.name(Key.WORKER, worker.decode()))
         rows = await pipe.execute() if ids else []
         return [WorkerInfo.decode(fields) for fields in rows if fields]
 
@@ -187,16 +192,16 @@ class AsyncLedger:
 
     async def ask_to_drain(self, worker: str) -> None:
         """Its next heartbeat will find it."""
-        await self._client.set(name(Key.DRAIN, worker), 1, px=keys.WORKER_TTL_MS)
+        await self._client.set(self.name(Key.DRAIN, worker), 1, px=keys.WORKER_TTL_MS)
 
     async def counts(self) -> dict[tuple[str, ...], int]:
         """(status, lane) -> jobs that ever reached it."""
-        fields = await self._client.hgetall(name(Key.COUNTS))
+        fields = await self._client.hgetall(self.name(Key.COUNTS))
         return {tuple(key.decode().split()): int(value) for key, value in fields.items()}
 
     async def failures(self) -> dict[tuple[str, ...], int]:
         """(code of the error,) -> jobs that ever failed with it."""
-        fields = await self._client.hgetall(name(Key.FAILURES))
+        fields = await self._client.hgetall(self.name(Key.FAILURES))
         return {(code.decode(),): int(value) for code, value in fields.items()}
 
     def subscription(self) -> redis.asyncio.client.PubSub:

@@ -51,6 +51,7 @@ class Taken:
         waited_ms: since the job was accepted.
         context: undecoded `JobContext`.
         input: undecoded `ShardInput`; None if its job lost it.
+        traceparent: of the request that made the job; empty where nothing is traced.
     """
 
     entry: str
@@ -60,6 +61,7 @@ class Taken:
     waited_ms: int
     context: bytes
     input: bytes | None
+    traceparent: str
 
     @property
     def job_id(self) -> str:
@@ -148,8 +150,11 @@ def _taken_all(answer: list[Any]) -> Take:
 
 def _taken(row: list[Any]) -> Taken:
     entry, lane, score, tokens, waited = (part.decode() for part in row[:5])
-    context, data = row[5], row[6] if len(row) > 6 else None
-    return Taken(entry, Lane(lane), float(score), int(tokens), int(waited), context, data)
+    context, data, traced = row[5:]
+    traceparent = (traced or b"").decode()
+    return Taken(
+        entry, Lane(lane), float(score), int(tokens), int(waited), context, data, traceparent
+    )
 
 
 def hold(worker: str, lease_ms: int, entries: Iterable[str], *, mark: bool) -> Call[set[str]]:

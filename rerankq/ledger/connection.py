@@ -76,4 +76,4 @@ def connect_async(url: str, *, max_connections: int = 256) -> redis.asyncio.Redi
         retry=AsyncRetry(NoBackoff(), 0),
         **_options(API_TIMEOUT_S),
     )
-    return redis.asyncio.Redis(connection_pool=pool)
+    return redis.asyncio.Redis.from_pool(pool)  # which closes it with itself

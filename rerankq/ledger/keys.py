@@ -2,11 +2,15 @@
 
 The Lua scripts get these names from here too (`scripts.source`), so a key is spelled once.
 Times are Redis server milliseconds. An entry is `<job id>:<k>`, one shard of the job.
+A further model has a ledger of its own, under a root of its own, on the same Redis.
 """
 
 from __future__ import annotations
 
+import hashlib
 from enum import StrEnum
+
+from rerankq.status import Lane
 
 ROOT = "rerankq:"
 
@@ -33,6 +37,7 @@ class Key(StrEnum):
     WORKER = "worker:"  # + id: hash, what the worker says of itself; lives WORKER_TTL_MS
     DRAIN = "drain:"  # + worker id: string, an operator asks it to drain; lives WORKER_TTL_MS
     WORKERS = "workers"  # sorted set, worker id -> ms of its last heartbeat
+    BUSY = "busy"  # sorted set, a worker's `tenths` that its device works -> ms of its heartbeat
     MODELS = "models"  # sorted set, fingerprint of a model -> ms its workers were last heard
     PAUSED = "paused"  # set, lanes of which nothing is taken
     TICK = "tick"  # string, ms of the last reap
@@ -69,6 +74,7 @@ REAPED_AT_ONCE = 2_000  # entries one reap may touch, for the same reason
 
 QUEUE_INTERACTIVE = "rerankq.interactive"
 QUEUE_BULK = "rerankq.bulk"
+TAG_DIGITS = 8
 
 TASK_RERANK = "rerankq.rerank"
 HEADER_JOB = "rerankq_job"  # of a public task's message: the job that has its ranking
@@ -79,8 +85,31 @@ def name(key: Key, tail: str = "", root: str = ROOT) -> str:
     return f"{root}{key}{tail}"
 
 
+def root_of(model: str | None) -> str:
+    """Of a further model's ledger, e.g. `rerankq:BAAI/bge-reranker-base:`; None: the default's."""
+    return ROOT if model is None else f"{ROOT}{model}:"
+
+
+def queue_of(lane: Lane, model: str | None = None) -> str:
+    """The public Celery queue of a lane, e.g. `rerankq.bulk` or `rerankq.<further model>.bulk`."""
+    return f"rerankq.{lane}" if model is None else f"rerankq.{model}.{lane}"
+
+
+def tag_of(model: str | None) -> str:
+    """What ends the ids of a further model's jobs, so that an id says where its job is."""
+    return "" if model is None else hashlib.sha256(model.encode()).hexdigest()[:TAG_DIGITS]
+
+
 def entry(job_id: str, k: int) -> str:
     return f"{job_id}:{k}"
+
+
+def tenths(worker: str) -> list[str]:
+    """As many of these are in BUSY as tenths of the last minute the device worked.
+
+    So the set's size is what all devices do, in tenths: an autoscaler can read sizes alone.
+    """
+    return [f"{worker}:{k}" for k in range(10)]
 
 
 def split_entry(text: str) -> tuple[str, int]:

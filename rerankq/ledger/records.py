@@ -16,18 +16,25 @@ from pydantic import BaseModel, ConfigDict
 from rerankq.errors import LaterVersion
 from rerankq.ledger.calls import Arg
 from rerankq.ledger.codec import VERSION, JobContext
+from rerankq.ledger.keys import TAG_DIGITS
 from rerankq.ledger.sharding import Cut
 from rerankq.schema import JobRequest, Problem
 from rerankq.status import JobStatus, Lane
 
 
-def new_job_id() -> str:
-    """Sorts by time, so that equal fair scores are served in order of arrival; unguessable."""
-    return f"job_{int(time.time() * 1000):012x}{secrets.token_hex(10)}"
+def new_job_id(tag: str = "") -> str:
+    """Sorts by time, so that equal fair scores are served in order of arrival; unguessable.
+
+    Args:
+        tag: of the model, see `keys.tag_of`.
+    """
+    return f"job_{int(time.time() * 1000):012x}{secrets.token_hex(10)}{tag}"
 
 
-def is_job_id(text: str) -> bool:
-    return re.fullmatch(r"job_[0-9a-f]{32}", text) is not None
+def tag_in(job_id: str) -> str | None:
+    """Of the model whose ledger has the job; None: that is no job's id."""
+    found = re.fullmatch(rf"job_[0-9a-f]{{32}}((?:[0-9a-f]{{{TAG_DIGITS}}})?)", job_id)
+    return found and found[1]
 
 
 def header(
@@ -38,6 +45,7 @@ def header(
     owner: str,
     request_id: str,
     result_ttl_ms: int,
+    traceparent: str = "",
 ) -> dict[str, Arg]:
     """What `commit` writes of a new job; the script adds status, counters and times."""
     return {
@@ -55,6 +63,7 @@ def header(
         "raw_scores": int(request.raw_scores),
         "metadata": json.dumps(request.metadata) if request.metadata is not None else "",
         **({"webhook": request.webhook_url} if request.webhook_url else {}),
+        **({"traceparent": traceparent} if traceparent else {}),
     }
 
 

@@ -33,7 +33,12 @@ def source(script: str, root: str = keys.ROOT) -> str:
 
 
 def _prelude(root: str) -> str:
-    lines = [f"local {key.name} = '{name(key, root=root)}'" for key in Key]
+    lines = [f"local {key.name} = {_quoted(name(key, root=root))}" for key in Key]
     lines += [f"local {part.name} = '{part}'" for part in Part]
     lines += [f"local {number} = {getattr(keys, number)}" for number in _NUMBERS]
     return "\n".join(lines)
+
+
+def _quoted(text: str) -> str:
+    """As Lua writes it; a model's name may be a path with anything in it."""
+    return "'" + text.replace("\\", r"\\").replace("'", r"\'") + "'"

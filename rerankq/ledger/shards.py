@@ -56,12 +56,12 @@ def encode(request: JobRequest, texts: Sequence[str], cut: Cut) -> Shards:
     return Shards(cut, parts)
 
 
-def staging(shards: Shards) -> Iterator[list[Command]]:
+def staging(shards: Shards, root: str) -> Iterator[list[Command]]:
     """The commands that put the shards down, in slices, so that no write holds Redis for long."""
     commands: list[Command] = []
     size = 0
     for part, values in shards.parts.items():
-        key = name(Key.STAGE, shards.token + part)
+        key = name(Key.STAGE, shards.token + part, root)
         for k, value in enumerate(values):
             if size >= SLICE_BYTES:
                 yield commands

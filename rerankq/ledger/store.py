@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import redis
@@ -38,9 +39,11 @@ class Ledger:
     was carried out is then unknown; repeating it is harmless.
     """
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: redis.Redis, root: str = keys.ROOT) -> None:
         # redis-py types every answer for both of its modes at once (bytes or str, now or later).
         self._client: Any = client
+        self._root = root
+        self._name = partial(name, root=root)
         self._hashes: dict[str, str] = {}
 
     def close(self) -> None:
@@ -61,7 +64,7 @@ class Ledger:
 
     def submit(self, shards: Shards, commit: Call[Committed]) -> Committed:
         """Put a job's shards down and commit it."""
-        for commands in staging(shards):
+        for commands in staging(shards, self._root):
             pipe = self._client.pipeline(transaction=False)
             for command in commands:
                 pipe.execute_command(*command)
@@ -74,46 +77,57 @@ class Ledger:
 
     def job(self, job_id: str) -> JobRecord | None:
         """Raises: LaterVersion."""
-        values = self._client.hmget(name(Key.JOB, job_id), HEADER_FIELDS)
+        values = self._client.hmget(self._name(Key.JOB, job_id), HEADER_FIELDS)
         return JobRecord.decode(job_id, values)
 
     def outputs(self, job_id: str) -> list[ShardOutput]:
         """What is scored, in no order."""
         return [
             ShardOutput.decode(data)
-            for data in self._client.hvals(name(Key.JOB, job_id + Part.OUTPUT))
+            for data in self._client.hvals(self._name(Key.JOB, job_id + Part.OUTPUT))
         ]
 
     def echoes(self, job_id: str) -> list[Echo]:
-        return [Echo.decode(data) for data in self._client.hvals(name(Key.JOB, job_id + Part.ECHO))]
+        return [
+            Echo.decode(data)
+            for data in self._client.hvals(self._name(Key.JOB, job_id + Part.ECHO))
+        ]
 
-    def heartbeat(self, info: WorkerInfo) -> tuple[int, bool]:
+    def heartbeat(self, info: WorkerInfo, busy: float) -> tuple[int, bool]:
         """Say that this worker lives; silence removes it after `WORKER_TTL_MS`.
+
+        Args:
+            busy: share of the last minute in which its device worked.
 
         Returns: Redis's clock in ms; whether an operator asks it to drain.
         """
         seconds, micros = self._client.time()
         now = seconds * 1000 + micros // 1000
         pipe = self._client.pipeline(transaction=False)
-        pipe.hset(name(Key.WORKER, info.id), mapping=info.encode())
-        pipe.pexpire(name(Key.WORKER, info.id), keys.WORKER_TTL_MS)
-        pipe.zadd(name(Key.WORKERS), {info.id: now})
-        pipe.zadd(name(Key.MODELS), {info.fingerprint: now})
-        pipe.zremrangebyscore(name(Key.MODELS), "-inf", now - keys.WORKER_TTL_MS)
-        pipe.zremrangebyscore(name(Key.WORKERS), "-inf", now - keys.WORKER_TTL_MS)
-        pipe.get(name(Key.DRAIN, info.id))
+        pipe.hset(self._name(Key.WORKER, info.id), mapping=info.encode())
+        pipe.pexpire(self._name(Key.WORKER, info.id), keys.WORKER_TTL_MS)
+        pipe.zadd(self._name(Key.WORKERS), {info.id: now})
+        pipe.zadd(self._name(Key.MODELS), {info.fingerprint: now})
+        pipe.zremrangebyscore(self._name(Key.MODELS), "-inf", now - keys.WORKER_TTL_MS)
+        pipe.zremrangebyscore(self._name(Key.WORKERS), "-inf", now - keys.WORKER_TTL_MS)
+        tenths, worked = keys.tenths(info.id), round(10 * busy)
+        if worked:
+            pipe.zadd(self._name(Key.BUSY), dict.fromkeys(tenths[:worked], now))
+        if worked < len(tenths):
+            pipe.zrem(self._name(Key.BUSY), *tenths[worked:])
+        pipe.get(self._name(Key.DRAIN, info.id))
         *_, drain = pipe.execute()
         return int(now), drain is not None
 
     def heard(self, listen_s: float) -> bool:
         """Whether a bell rings within that time (0: does now); nobody else hears it."""
         if not listen_s:
-            return self._client.lpop(name(Key.BELL)) is not None
-        return self._client.blpop(name(Key.BELL), timeout=listen_s) is not None
+            return self._client.lpop(self._name(Key.BELL)) is not None
+        return self._client.blpop(self._name(Key.BELL), timeout=listen_s) is not None
 
     def ring(self) -> None:
         """Pass a bell on that was heard and cannot be followed."""
-        self._client.lpush(name(Key.BELL), 1)
+        self._client.lpush(self._name(Key.BELL), 1)
 
     def gone(self, listen_s: float, *, until: Callable[[], bool]) -> Iterator[str]:
         """Ids of jobs that end with entries open, as it happens.
@@ -122,7 +136,7 @@ class Ledger:
             listen_s: how long one read may take, and so how often `until` is asked.
         """
         with self._client.pubsub(ignore_subscribe_messages=True) as subscription:
-            subscription.subscribe(name(Key.GONE))
+            subscription.subscribe(self._name(Key.GONE))
             while not until():
                 message = subscription.get_message(timeout=listen_s)
                 if message is not None and message["type"] == "message":
@@ -130,8 +144,9 @@ class Ledger:
 
     def forget_worker(self, worker: str) -> None:
         pipe = self._client.pipeline(transaction=False)
-        pipe.delete(name(Key.WORKER, worker))
-        pipe.zrem(name(Key.WORKERS), worker)
+        pipe.delete(self._name(Key.WORKER, worker))
+        pipe.zrem(self._name(Key.WORKERS), worker)
+        pipe.zrem(self._name(Key.BUSY), *keys.tenths(worker))
         pipe.execute()
 
     def _send(self, calls: Sequence[Call[T]]) -> list[Any]:
@@ -143,4 +158,4 @@ class Ledger:
 
     def _load(self, calls: Sequence[Call[T]]) -> None:
         for script in {call.script for call in calls}:
-            self._hashes[script] = str(self._client.script_load(scripts.source(script)))
+            self._hashes[script] = str(self._client.script_load(scripts.source(script, self._root)))

@@ -204,4 +204,4 @@ def sender(settings: Settings) -> Any:
 def close(task: Any) -> None:
     """Close what a task's app and its ledger are connected by, before the collector finds it."""
     task.app.close()
-    ledger_at(task.settings.redis_url).close()
+    ledger_at(task.settings.redis_url, None).close()

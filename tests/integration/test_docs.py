@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,9 @@ from prometheus_client.metrics import MetricWrapperBase
 
 import api.metrics
 import worker.metrics
-from rerankq import Client
+from rerankq import Client, cli
+from rerankq.settings import unknown_variables
+from scripts import monitoring
 from scripts.localsystem import LocalSystem
 from tests.conftest import ROOT
 
@@ -97,10 +101,11 @@ def test_paths_in_the_architecture_exist() -> None:
 def metrics_of(module: object) -> dict[str, tuple[str, str, str]]:
     found = {}
     for metric in vars(module).values():
-        if isinstance(metric, MetricWrapperBase):
-            family = next(iter(metric.describe()))
+        if isinstance(metric, MetricWrapperBase | api.metrics.LedgerMetric):
+            (family,) = metric.collect()
             name = family.name + ("_total" if family.type == "counter" else "")
-            found[name] = (family.type, ", ".join(metric._labelnames), family.documentation)
+            labels = ", ".join(metric._labelnames)
+            found[name] = (family.type, labels, family.documentation)
     return found
 
 
@@ -112,13 +117,43 @@ def test_the_table_of_metrics_is_the_code_s() -> None:
     )
     documented = {name: (kind, labels, text) for name, kind, labels, text in rows}
     collected = {
-        f"{family.name}_total": ("counter", labels, family.documentation)
-        for collector, labels in (
-            (api.metrics.JOBS, "status, lane"),
-            (api.metrics.FAILURES, "code"),
-            (worker.metrics.REDELIVERIES, ""),
-        )
-        for family in collector.collect()
+        f"{family.name}_total": ("counter", "", family.documentation)
+        for family in worker.metrics.REDELIVERIES.collect()
     }
     expected = metrics_of(api.metrics) | metrics_of(worker.metrics) | collected
     assert documented == expected
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_metric_setting_and_verb_that_is_named_exists(path: Path) -> None:
+    text = path.read_text()
+    series, _ = monitoring.exposed()
+    metrics = series | {re.sub(r"_(bucket|count|sum)$", "", name) for name in series}
+    assert set(re.findall(r"\brerankq_\w+", text)) <= metrics
+    assert unknown_variables(dict.fromkeys(re.findall(r"\bRERANKQ_\w+\b", text), "")) == []
+    (verbs,) = (action.choices for action in cli._parser()._actions if action.choices)
+    assert set(re.findall(r"`rerankq ([a-z]+)", text)) <= set(verbs)
+
+
+def logged() -> Iterator[tuple[str, bool]]:
+    """Every message of our logs, and whether it is a warning or worse."""
+    for part in ("api", "worker", "rerankq"):
+        for path in sorted((ROOT / part).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                match node:
+                    case ast.Call(
+                        ast.Attribute(ast.Name("log"), level),
+                        [ast.Constant(str() as message), *_],
+                    ):
+                        yield message, level not in ("debug", "info")
+
+
+def test_the_runbook_explains_every_warning() -> None:
+    text = (ROOT / "docs" / "runbook.md").read_text()
+    table = text.partition("### What the logs say")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`.*?`) \| (?:API|worker|both) \|", table, re.MULTILINE)
+    explained = {line for row in rows for line in re.findall(r"`(.*?)`", row)}
+    messages = set(logged())
+    assert {message for message, worrying in messages if worrying} <= explained
+    by_the_cache = {"scores not kept", "no score looked up"}  # said by a method of its own
+    assert explained - by_the_cache <= {message for message, _ in messages}

@@ -36,7 +36,7 @@ def rerank(system: LocalSystem) -> Iterator[Any]:
     task = make_task(Settings(redis_url=system.redis_url, max_backlog=300))
     yield task
     close_app(task.app)
-    ledger_at(system.redis_url).close()
+    ledger_at(system.redis_url, None).close()
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_a_lost_message_is_published_again_and_answered_once_more(
     eventually(lambda: not ledger.exists("rerankq:outbox:task"))
     # As if the message had been lost with the worker that took it, and no result been stored.
     result.forget()
-    ledger.zadd("rerankq:outbox:task", {job_of(result.id): 1})
+    ledger.zadd("rerankq:outbox:task", {job_of(result.id, None): 1})
     assert rerank.AsyncResult(result.id).get(timeout=30) == first
     eventually(lambda: not ledger.exists("rerankq:outbox:task"))
 

@@ -25,6 +25,7 @@ from scripts.monitoring import (
     dashboard_expressions,
     find,
     rule_expressions,
+    scaler_expressions,
 )
 from scripts.promql import asked, metrics
 from scripts.redis_server import free_port
@@ -36,6 +37,7 @@ SILENT = {
     "rerankq:gpu_memory_ratio": "a machine without a GPU",
     "kube_deployment_status_replicas": "no Kubernetes",
     "kube_pod_container_status_restarts_total": "no Kubernetes",
+    "kube_pod_init_container_status_restarts_total": "no Kubernetes",
 }
 ABSENT = "RerankqUnavailable"  # asks for what must not be missing, and it is there
 # A number as soon as what they tell of has happened between two scrapes.
@@ -93,7 +95,8 @@ def _configuration(system: LocalSystem, folder: Path) -> Path:
     for job in config["scrape_configs"]:
         del job["dns_sd_configs"]
         hosts = [url.removeprefix("http://") for url in targets.pop(job["job_name"])]
-        job["static_configs"] = [{"targets": hosts}]
+        # With a namespace, as on Kubernetes: KEDA asks for one by name.
+        job["static_configs"] = [{"targets": hosts, "labels": {"namespace": "rerankq"}}]
     assert not targets, "the configuration forgets a process"
     path = folder / "prometheus.yml"
     path.write_text(yaml.safe_dump(config))
@@ -141,7 +144,7 @@ def at_work(prometheus: httpx.Client, demo_system: LocalSystem) -> httpx.Client:
 
 
 def unanswered(http: httpx.Client) -> list[Expression]:
-    expressions = [*rule_expressions(), *dashboard_expressions()]
+    expressions = [*rule_expressions(), *dashboard_expressions(), *scaler_expressions()]
     return [
         expression
         for expression in expressions
@@ -210,6 +213,26 @@ def test_a_wrong_name_in_the_dashboard_is_found(
     changed = broken(monitoring.DASHBOARD, old, new, tmp_path)
     monkeypatch.setattr(monitoring, "DASHBOARD", changed)
     assert any(found in problem for problem in monitoring.names_and_labels())
+
+
+def test_a_wrong_name_in_a_scaler_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(monitoring.ROOT / "k8s" / "keda", tmp_path / "k8s" / "keda")
+    path = tmp_path / "k8s" / "keda" / "api-requests" / "scaledobject.yaml"
+    path.write_text(path.read_text().replace("requests_total", "request_total"))
+    monkeypatch.setattr(monitoring, "ROOT", tmp_path)
+    assert list(monitoring.names_and_labels()) == [
+        "keda/api-requests requests: there is no metric rerankq_http_request_total"
+    ]
+
+
+@pytest.mark.parametrize(("old", "new"), [("byRegexp", "byName"), ("/^backlog", "/^back log")])
+def test_an_override_that_finds_no_series_is_found(
+    old: str, new: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = broken(monitoring.DASHBOARD, old, new, tmp_path)
+    monkeypatch.setattr(monitoring, "DASHBOARD", changed)
+    (found,) = monitoring.dashboard_sound()
+    assert "Replicas against backlog" in found
 
 
 def test_an_alert_that_nobody_explains_is_found(

@@ -67,7 +67,10 @@ def test_a_worker_is_live_before_it_is_ready_and_takes_nothing_until_then(
     ("variables", "words"),
     [
         ({"RERANKQ_DTYPE": "int3"}, "RERANKQ_DTYPE"),
-        ({"RERANKQ_MODEL": "/nowhere/at/all"}, "RERANKQ_MODEL"),
+        (
+            {"RERANKQ_MODEL": "/nowhere/at/all"},
+            "RERANKQ_MODEL='/nowhere/at/all': there is no such folder",
+        ),
     ],
 )
 def test_a_wrong_setting_stops_the_start_with_one_line(
@@ -469,3 +472,15 @@ def test_a_sigterm_just_before_celerys_handlers_is_not_lost(
     assert said.returncode == 0, said.stderr
     assert '"drained"' in said.stderr
     assert empty_redis.zcard("rerankq:workers") == 0
+
+
+@pytest.mark.parametrize("program", ["worker", "api"])
+def test_a_sigterm_during_the_imports_ends_it(program: str) -> None:
+    """By a handler: a container's first process would not be ended by the signal itself."""
+    line = [sys.executable, "-X", "importtime", "-m", program]
+    with subprocess.Popen(line, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert any(said.split("|")[-1].strip() == "pydantic.errors" for said in process.stderr)
+        process.terminate()
+        process.stderr.read()
+    assert process.returncode == 0

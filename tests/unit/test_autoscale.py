@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from benchmarks.autoscaling import chosen
+from benchmarks.autoscaling import chart, chosen
 from benchmarks.autoscaling.cluster import Pool
 from benchmarks.autoscaling.hpa import (
     DEFAULT,
@@ -28,6 +28,8 @@ from benchmarks.autoscaling.policies import (
     ledger_and_device,
     list_length,
 )
+from benchmarks.autoscaling.report import Row
+from benchmarks.autoscaling.seen import Seen
 from benchmarks.autoscaling.traces import Job, Trace, recorded, synthetic
 from benchmarks.autoscaling.world import Outcome, World
 
@@ -201,6 +203,28 @@ def test_defaults_beat_the_cpu_hpa_on_a_day_that_is_quick():
     ours = simulated(sparse, ledger_and_device(chosen.DEFAULT, "default"))
     assert ours.wait(0.95) < theirs.wait(0.95)
     assert ours.hours <= theirs.hours
+
+
+def test_a_minute_s_work_is_seen_in_tenths_and_stays_for_that_minute():
+    """A job of 30 s on the one replica there is: five tenths of a minute, and none one later."""
+    seen = []
+
+    def look(now: Seen, current: int) -> int:
+        seen.append(now.busy_tenths)
+        return current
+
+    simulated(day((300, 30 * 250), seconds=600), Policy("looks", look))
+    looks = dict(zip(range(15, 601, 15), seen, strict=True))
+    assert [looks[at] for at in (300, 315, 330, 345, 360, 375, 390)] == [0, 2, 5, 5, 5, 3, 0]
+
+
+def test_the_chart_has_a_place_for_each_policy():
+    trace = day((10, 5000), (500, 250), seconds=1000)
+    policies = [cpu_hpa(request=1), ledger_and_device(chosen.DEFAULT, "default")]
+    rows = [Row(trace, policy.name, simulated(trace, policy)) for policy in policies]
+    drawn = chart.svg(rows)
+    assert drawn.count("<path") == 4  # two frames, two curves
+    assert [f">{n}  {row.policy}</text>" in drawn for n, row in enumerate(rows, 1)] == [True, True]
 
 
 def test_the_document_has_the_chosen_numbers():

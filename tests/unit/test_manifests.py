@@ -1,6 +1,5 @@
 """The manifests: what is broken in them is seen, and what they say of the code is true of it."""
 
-import copy
 import re
 import runpy
 import sys
@@ -17,8 +16,8 @@ from api.routes import service
 from rerankq.ledger.keys import QUEUE_BULK, QUEUE_INTERACTIVE, Key, name
 from rerankq.settings import Settings, unknown_variables
 from rerankq.status import Lane
-from scripts import generated_monitoring, manifest_rules, manifests
-from tests.manifest_reading import container, environment, find, generated
+from scripts import generated_monitoring, manifest_rules, manifests, monitoring
+from tests.manifest_reading import broken, container, environment, find, generated
 from worker.probe import Probe
 
 ROOT = Path(__file__).parents[2]
@@ -65,24 +64,8 @@ CONTRADICTING = [
     ("ScaledObject", "rerankq-worker", "spec.triggers.0.metadata.databaseIndex", "1"),
     ("ScaledObject", "rerankq-api", "metadata.namespace", "elsewhere"),
     ("TriggerAuthentication", "rerankq-redis", "spec.configMapTargetRef.0.key", "host"),
+    ("Service", "rerankq-redis", "metadata.namespace", "elsewhere"),
 ]
-
-
-def set_at(obj: dict[str, Any], path: str, value: Any) -> None:
-    *way, last = path.split(".")
-    there: Any = obj
-    for step in way:
-        there = there[int(step)] if isinstance(there, list) else there[step]
-    there[last] = value
-
-
-def broken(
-    objects: list[dict[str, Any]], kind: str, name: str, path: str, value: Any
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    changed = copy.deepcopy(objects)
-    obj = find(changed, kind, name)
-    set_at(obj, path, value)
-    return changed, obj
 
 
 @pytest.mark.parametrize(("kind", "name", "path", "value"), WRONG, ids=lambda v: str(v)[-40:])
@@ -130,7 +113,7 @@ def test_the_environment_is_one_that_the_processes_take(overlay, which):
     env = environment(objects, container(objects, which))
     assert unknown_variables(env) == []
     settings = Settings.from_env(env)
-    assert settings.redis_url == "redis://:secret@rerankq-redis:6379/0"
+    assert settings.redis_url == "redis://:secret@rerankq-redis.rerankq.svc:6379/0"
     assert settings.model == env["RERANKQ_MODEL"]
 
 
@@ -167,7 +150,7 @@ def test_the_scaler_counts_what_the_ledger_and_celery_hold(gpu):
     counted = [trigger["metadata"]["listName"] for trigger in scaler["triggers"]]
     pending = [name(Key.PENDING, lane) for lane in Lane]
     assert sorted(counted) == sorted(
-        [*pending, QUEUE_INTERACTIVE, QUEUE_BULK, name(Key.OUTBOX, "task")]
+        [*pending, name(Key.BUSY), QUEUE_INTERACTIVE, QUEUE_BULK, name(Key.OUTBOX, "task")]
     )
 
 
@@ -183,6 +166,13 @@ def test_limits_and_times_agree_with_the_code(gpu):
     spot = find(manifests.build(OVERLAYS / "spot"), "Deployment", "rerankq-worker")
     grace = spot["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
     assert grace >= Settings().lease_seconds
+
+
+def test_who_never_is_ready_is_told_of_before_it_is_started_anew(gpu):
+    probe = container(gpu, "worker")["startupProbe"]
+    (alert,) = [r for r in monitoring.rules() if r.get("alert") == "RerankqWorkerNotReady"]
+    minutes = int(alert["for"].removesuffix("m"))
+    assert minutes * 60 < probe["periodSeconds"] * probe["failureThreshold"]
 
 
 def test_the_images_are_those_of_this_version(gpu):
@@ -206,21 +196,6 @@ def test_rules_and_dashboards_become_objects(tmp_path, monkeypatch):
     assert generated_monitoring.is_stale()
 
 
-def test_with_tls_all_who_speak_to_redis_check_its_certificate():
-    objects = manifests.build_with("redis", "keda/worker", "redis-tls")
-    for which in ("api", "worker"):
-        there = container(objects, which)
-        url = environment(objects, there)["RERANKQ_REDIS_URL"]
-        path = url.partition("?ssl_ca_certs=")[2]
-        assert url.startswith("rediss://")
-        assert path.startswith(there["volumeMounts"][-1]["mountPath"])
-    login = find(objects, "TriggerAuthentication", "rerankq-redis")["spec"]
-    assert "ca" in [ref["parameter"] for ref in login["secretTargetRef"]]
-    assert generated(objects, "rerankq-redis")["data"]["tls"] == "enable"
-    arguments = container(objects, "redis")["args"]
-    assert arguments[arguments.index("--port") + 1] == "0"
-
-
 @pytest.mark.parametrize("local", [True, False])
 def test_the_model_is_fetched_unless_it_is_there(tmp_path, monkeypatch, local):
     asked: list[Any] = []
@@ -235,6 +210,32 @@ def test_the_model_is_fetched_unless_it_is_there(tmp_path, monkeypatch, local):
     else:
         ((model,), options) = asked[0]
         assert (model, options["revision"]) == ("owner/model", None)
+
+
+def test_every_file_that_is_named_is_on_the_volume_that_has_it(gpu):
+    api, worker = container(gpu, "api"), container(gpu, "worker")
+    pod = find(gpu, "Deployment", "rerankq-worker")["spec"]["template"]["spec"]
+    (fetch,) = pod["initContainers"]
+
+    def volume(of: dict[str, Any], folder: str) -> str | None:
+        return {m["mountPath"]: m["name"] for m in of["volumeMounts"]}.get(folder)
+
+    folder, _, file = environment(gpu, api)["RERANKQ_API_KEYS_FILE"].rpartition("/")
+    assert volume(api, folder) == "keys"
+    assert file in manifest_rules.secrets()["rerankq-api-keys"]
+    folder, _, file = fetch["command"][1].rpartition("/")
+    assert volume(fetch, folder) == "fetch"
+    assert file in generated(gpu, "rerankq-fetch")["data"]
+    filled = [volume(each, environment(gpu, each)["HF_HOME"]) for each in (fetch, worker)]
+    assert filled == ["models", "models"]
+
+
+def test_no_volume_hides_a_model_that_is_baked_as_the_document_shows(gpu):
+    shown = (ROOT / "docs" / "images.md").read_text()
+    (path,) = set(re.findall(r"RERANKQ_MODEL=(/[\w/]+)", shown))
+    mounts = [mount["mountPath"] for mount in container(gpu, "worker")["volumeMounts"]]
+    assert mounts
+    assert not any(path.startswith(f"{mount}/") for mount in mounts)
 
 
 def test_the_document_names_what_is_there():

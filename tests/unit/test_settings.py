@@ -45,6 +45,11 @@ def test_empty_means_not_given() -> None:
         ("RERANKQ_RESULT_TTL", "inf"),
         ("RERANKQ_VISIBILITY_TIMEOUT", "nan"),
         ("RERANKQ_API_KEYS", ","),
+        ("RERANKQ_MODELS", "a:b"),
+        ("RERANKQ_MODELS", "a b"),
+        ("RERANKQ_MODELS", "a\x06b"),
+        ("RERANKQ_MODELS", "a\udcffb"),
+        ("RERANKQ_MODELS", "a, b, a"),
     ],
 )
 def test_a_wrong_value_is_one_clear_line(name: str, value: str) -> None:

@@ -56,6 +56,7 @@ def load(settings: Settings) -> Loaded:
         "revision": settings.revision or "main",
         "trust_remote_code": settings.trust_remote_code,
     }
+    _check_folder(settings.model)
     transformers_logging.disable_progress_bar()
     config = AutoConfig.from_pretrained(settings.model, **options)
     saved = saved_by(_reader(settings.model, settings.revision))
@@ -69,6 +70,12 @@ def load(settings: Settings) -> Loaded:
     revision = _revision(settings.model, config)
     device = input_device(model)
     return Loaded(kind, saved, config, model, tokenizer, device, place.dtype, revision)
+
+
+def _check_folder(model: str) -> None:
+    """Said here, because transformers would take a folder that is missing for a hub's id."""
+    if (Path(model).is_absolute() or model.startswith((".", "~"))) and not Path(model).is_dir():
+        raise FileNotFoundError("there is no such folder")
 
 
 def _reader(model: str, revision: str | None) -> Read:

@@ -5,8 +5,9 @@
 -- lost on the device too often, or too often at all (a tokenizer can crash too), is a suspect from
 -- then on. A suspect is only ever held alone, so each further loss is a strike of its own; with
 -- `max_strikes` its job fails. Jobs past their deadline are expired, delayed ones whose time has
--- come can be taken. A call touches about 2,000 entries of either at most, so that Redis is not held
--- for longer than some 30 ms; the next call goes on.
+-- come can be taken; what a silent worker's device did is no longer counted. A call touches about
+-- 2,000 entries of either at most, so that Redis is not held for longer than some 30 ms; the next
+-- call goes on.
 -- API replicas and workers all call it; no lock is needed.
 -- ARGV: lease ms, max strikes, problem of an expired job, problem of a poisonous one (JSON).
 -- Returns {reclaimed, expired, reclaimed ever}.
@@ -22,6 +23,9 @@ if not last or now - tonumber(last) > TICK_STALE_MS then
   end
   return { 0, 0, tonumber(redis.call('GET', RECLAIMED) or 0) }
 end
+
+-- A worker that is silent does nothing; an autoscaler would keep replicas for what it once did.
+redis.call('ZREMRANGEBYSCORE', BUSY, '-inf', '(' .. int(now - WORKER_SEEN_MS))
 
 -- The entry's strikes, this loss counted.
 local function count_loss(entry, header, k)

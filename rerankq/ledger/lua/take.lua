@@ -8,7 +8,7 @@
 -- ARGV: worker, model fingerprint, lease ms, record version, most entries, room, bulk_room,
 --       bulk's turn (0/1), nothing held (0/1), alone (0/1).
 -- Returns {bulk still ready, anything still ready, whether to come back alone (0/1), {entry, lane,
--- fair score, tokens, ms since acceptance, context, input}, ...}.
+-- fair score, tokens, ms since acceptance, context, input, traceparent or false}, ...}.
 go_on_when_full()
 local worker, model = ARGV[1], ARGV[2]
 local lease, version = tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -43,10 +43,11 @@ local function lease_entry(entry, score, lane, id, k, header)
     redis.call('HSET', JOB .. id, 'status', 'running', 'started', int(now))
     count('running', lane)
   end
-  local context = redis.call('HGET', JOB .. id, 'context')
+  local shared = redis.call('HMGET', JOB .. id, 'context', 'traceparent')
   local input = redis.call('HGET', JOB .. id .. INPUT, k)
   local waited = int(now - header.created)
-  taken[#taken + 1] = { entry, lane, score, int(header.entry_tokens), waited, context, input }
+  taken[#taken + 1] = { entry, lane, score, int(header.entry_tokens), waited, shared[1], input,
+    shared[2] }
   room, bulk_room = room - header.entry_tokens, bulk_room - header.entry_tokens
 end
 
