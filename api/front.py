@@ -32,7 +32,6 @@ class Front:
         self._stopping = False
         self._redis = connect_async(settings.redis_url)
         self.pools = Pools(settings, self._redis)
-        self.redis_memory = 0.0  # share of its limit
         self._strays: set[str] = set()
 
     @contextlib.asynccontextmanager
@@ -71,9 +70,9 @@ class Front:
     async def _watch_memory(self) -> None:
         while not self._stopping:
             try:
-                self.redis_memory = await self.pools.default.ledger.memory_share()
+                share = await self.pools.default.ledger.memory_share()
                 for pool in self.pools.all:
-                    pool.submission.redis_memory = self.redis_memory
+                    pool.submission.redis_memory = share
             except Exception as error:  # as above
                 log.warning("memory not known", extra={"reason": tls.reason(error)})
             await asyncio.sleep(REAP_EVERY_S)

@@ -133,4 +133,4 @@ async def _read_ledger(parts: Front) -> None:
         metrics.WORKERS.show(model, {(): len(waits.workers)})
         metrics.JOBS.show(model, await pool.ledger.counts())
         metrics.FAILURES.show(model, await pool.ledger.failures())
-    metrics.REDIS_MEMORY.show(None, {(): parts.redis_memory})
+    metrics.REDIS_MEMORY.show(None, {(): parts.pools.default.submission.redis_memory})

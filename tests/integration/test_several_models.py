@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -136,7 +136,7 @@ def test_health_says_whether_the_default_model_is_loaded(
 
 def test_a_worker_that_lacks_the_list_is_reported_once(system: LocalSystem, halved: str) -> None:
     """It scores the default model's jobs by its own."""
-    stray = WorkerInfo(
+    first = WorkerInfo(
         id="stray",
         state="draining",
         model=halved,
@@ -151,15 +151,21 @@ def test_a_worker_that_lacks_the_list_is_reported_once(system: LocalSystem, halv
     )
     log = system.folder / "logs" / "api.log"
 
-    def reports() -> int:
-        return log.read_text().count("a further model's worker lacks RERANKQ_MODELS")
+    def reported() -> list[str]:
+        lines = [json.loads(line) for line in log.read_text().splitlines() if line[0] == "{"]
+        words = "a further model's worker lacks RERANKQ_MODELS"
+        return [line["worker"] for line in lines if line["message"] == words]
 
+    second = first.model_copy(update={"id": "stray-2"})
     with redis.Redis.from_url(system.redis_url) as client:
-        Ledger(client).heartbeat(stray, busy=0.0)
-        eventually(lambda: reports() == 1, 10)
-        time.sleep(1.1)  # it looks once more
-        Ledger(client).forget_worker(stray.id)
-    assert reports() == 1
+        ledger = Ledger(client)
+        ledger.heartbeat(first, busy=0.0)
+        eventually(reported, 10)
+        ledger.heartbeat(second, busy=0.0)
+        eventually(lambda: second.id in reported(), 10)  # by a look that saw the first again
+        ledger.forget_worker(first.id)
+        ledger.forget_worker(second.id)
+    assert reported() == [first.id, second.id]
 
 
 def test_one_models_lane_is_paused_and_the_other_goes_on(
