@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from worker.engine.packing import Packing, Span, Varlen
 # No mask function is registered under this name, so transformers builds no mask: the packing says
 # who sees whom.
 NAME = "rerankq_packed"
+Window = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,13 @@ def attend(
     if sliding_window is not None and packed.causal:
         raise NotImplementedError("a causal sliding window inside packed attention")
     if packed.packing.varlen is not None:
-        reach = None if sliding_window is None else sliding_window - 1
-        return _varlen(query, key, value, scaling, packed, packed.packing.varlen, reach), None
+        layout = packed.packing.varlen
+        queries, keys, values = (s.squeeze(0).transpose(0, 1) for s in (query, key, value))
+        if layout.key_rows is not None:
+            keys, values = (states.index_select(0, layout.key_rows) for states in (keys, values))
+        reach = -1 if sliding_window is None else sliding_window - 1
+        window = (-1, 0) if packed.causal else (reach, reach)
+        return varlen(queries, keys, values, scaling, layout, window)[None], None
     # Behind a window the scored token sees a part of its keys, which a lone query cannot tell.
     alone = only_scored and sliding_window is None
     spans = packed.packing.scored if alone else packed.packing.spans
@@ -88,35 +95,26 @@ def _seen(states: Tensor, span: Span) -> Tensor:
     return torch.cat((states[:, slice(*span.prefix)], own), dim=1)
 
 
-def _varlen(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    scaling: float,
-    packed: Attention,
-    varlen: Varlen,
-    reach: int | None,
+def varlen(
+    queries: Tensor, keys: Tensor, values: Tensor, scaling: float, layout: Varlen, window: Window
 ) -> Tensor:
-    from torch.nn.attention.varlen import varlen_attn
+    """CUDA's kernel; keys and values lie as the layout has them, shapes (rows, heads or groups, d).
 
-    queries, keys, values = (s.squeeze(0).transpose(0, 1) for s in (query, key, value))
-    if varlen.key_rows is not None:
-        keys, values = (states.index_select(0, varlen.key_rows) for states in (keys, values))
-    window = (-1, 0) if packed.causal else (-1 if reach is None else reach,) * 2
-    states: Any = varlen_attn(
-        queries,
-        keys,
-        values,
-        varlen.queries,
-        varlen.keys,
-        varlen.most_queries,
-        varlen.most_keys,
-        scale=scaling,
-        window_size=window,
-        enable_gqa=queries.shape[1] != keys.shape[1],
-    )
-    out: Tensor = states[None]
+    Args:
+        window: how many keys to the left and to the right are seen; -1: all.
+    """
+    kernel, takes_groups = _kernel()
+    # Before torch 2.13 it takes groups without being told.
+    told = {"enable_gqa": queries.shape[1] != keys.shape[1]} if takes_groups else {}
+    lengths = (layout.queries, layout.keys, layout.most_queries, layout.most_keys)
+    out: Tensor = kernel(queries, keys, values, *lengths, scale=scaling, window_size=window, **told)
     return out
+
+
+def _kernel() -> tuple[Any, bool]:
+    from torch.nn.attention import varlen as module
+
+    return module.varlen_attn, "enable_gqa" in signature(module.varlen_attn).parameters
 
 
 AttentionInterface.register(NAME, attend)

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from rerankq.errors import SettingsError
-from worker.engine import attention, kernels, lastlayer, placement, swap
+from worker.engine import attention, fused, kernels, lastlayer, placement, swap
 from worker.engine.batch import Forward
 from worker.engine.heads import row_of, row_of_classifier
 from worker.engine.interface import Pair
@@ -23,7 +23,7 @@ from worker.engine.packed import CAUSAL, PackedCausal, PackedClassifier, can_pac
 from worker.engine.padded import PaddedCausal, PaddedClassifier
 from worker.engine.parts import Parts
 from worker.engine.spec import UnsupportedModel
-from worker.engine.trial import least_times
+from worker.engine.trial import least_times, preferred
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 # state to 11 or 8 bits leaves.
 AGREE = {"float32": 1e-4, "float16": 0.05, "bfloat16": 0.3}
 WORTH_SAYING = 1.2  # times as fast
+ROUNDS, GAIN = 3, 1.03
 
 
 @torch.no_grad()
@@ -51,7 +52,8 @@ def choose(
     if wanted == "padded":
         choice.reasons.append("padded: as set")
     elif choice.pack(partial(packed_pass, model, parts)):
-        choice.trim()
+        if device.type != "cuda" or not choice.fuse(partial(fused.passes, device)):
+            choice.trim()
     elif wanted == "packed":
         raise SettingsError(f"RERANKQ_ATTENTION='packed': {'; '.join(choice.reasons)}")
     if device.type == "cpu" and placement.unquantized(model):
@@ -110,6 +112,43 @@ class Choice:
         self.forward = forward
         self.reasons.append("packed" if model.device.type == "cuda" else f"packed, {found}")
         return True
+
+    def fuse(self, found: Callable[[], fused.Passes]) -> bool:
+        """Fuse what lies between the layers' products; whether that was done. Only when packed.
+
+        Args:
+            found: gives what computes it.
+        """
+        plain = list(layers_of(self._model))
+        if not placement.unquantized(self._model) or not all(map(fused.FusedDecoder.fits, plain)):
+            self.reasons.append(f"layers not fused: this {type(plain[0]).__name__} is not known")
+            return False
+        try:
+            built = fused.build(plain, found())
+        except (SettingsError, torch.OutOfMemoryError) as error:
+            self.reasons.append(f"layers not fused: {str(error).splitlines()[0]}")
+            return False
+        self._take(built)
+        if difference := self._difference(self.forward):
+            self.reasons.append(f"layers not fused: fused, {difference}")
+            self._take(plain)
+            return False
+        runs = [partial(self._timed, layers) for layers in (plain, built)]
+        if preferred(least_times(runs, ROUNDS), GAIN) == 0:
+            self.reasons.append("layers not fused: no gain")
+            self._take(plain)
+            return False
+        self.reasons.append("layers fused")
+        return True
+
+    def _timed(self, layers: Sequence[nn.Module]) -> None:
+        self._take(layers)
+        scores(self.forward, self._samples, self._device)
+
+    def _take(self, layers: Sequence[nn.Module]) -> None:
+        place = layers_of(self._model)
+        for index, layer in enumerate(layers):
+            place[index] = layer
 
     def trim(self) -> None:
         """Compute the last layer for the scored tokens alone. Only when packed."""

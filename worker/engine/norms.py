@@ -11,18 +11,33 @@ from torch import Tensor, nn
 _KINDS = {"GemmaRMSNorm": 1.0, "LlamaRMSNorm": 0.0, "Qwen2RMSNorm": 0.0, "Qwen3RMSNorm": 0.0}
 
 
+def is_rms(part: Any) -> bool:
+    """One whose formula is known."""
+    return type(part).__name__ in _KINDS
+
+
+def weight_of(norm: Any) -> Tensor:
+    """What the states are multiplied by, float32, shape (width,)."""
+    weight: Tensor = norm.weight.detach().float() + _KINDS[type(norm).__name__]
+    return weight
+
+
+def epsilon_of(norm: Any) -> float:
+    epsilon: float = getattr(norm, "variance_epsilon", None) or norm.eps
+    return epsilon
+
+
 class LeanRMSNorm(nn.Module):
     """The same in float32: one pass for the sum of squares, two that scale."""
 
     def __init__(self, norm: Any) -> None:
         super().__init__()
-        self.weight = nn.Parameter(norm.weight.detach() + _KINDS[type(norm).__name__])
-        self.weight.requires_grad_(False)
-        self.eps: float = getattr(norm, "variance_epsilon", None) or norm.eps
+        self.weight = nn.Parameter(weight_of(norm), requires_grad=False)
+        self.eps = epsilon_of(norm)
 
     @staticmethod
     def fits(part: Any) -> bool:
-        return type(part).__name__ in _KINDS and part.weight.dtype == torch.float32
+        return is_rms(part) and part.weight.dtype == torch.float32
 
     def forward(self, states: Tensor) -> Tensor:
         squares = torch.linalg.vector_norm(states, dim=-1, keepdim=True).square_()
