@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -21,11 +21,14 @@ class Batch:
 
     def pinned(self) -> Batch:
         """In memory a GPU can copy from while it works."""
-        return replace(self, tensors={n: t.pin_memory() for n, t in self.tensors.items()})
+        return self._mapped(torch.Tensor.pin_memory)
 
     def to(self, device: torch.device) -> Batch:
-        moved = {name: t.to(device, non_blocking=True) for name, t in self.tensors.items()}
-        return Batch(moved, self.packing and self.packing.to(device))
+        return self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def _mapped(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
+        tensors = {name: change(tensor) for name, tensor in self.tensors.items()}
+        return Batch(tensors, self.packing and self.packing.mapped(change))
 
 
 class Forward(Protocol):

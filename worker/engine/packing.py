@@ -8,8 +8,8 @@ reaches back to the one copy (the idea of https://github.com/michaelfeil/radix-m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -57,10 +57,10 @@ class Packing:
     rows: torch.Tensor
     varlen: Varlen | None = None
 
-    def to(self, device: torch.device) -> Packing:
-        varlen = self.varlen.to(device) if self.varlen else None
-        rows = self.rows.to(device, non_blocking=True)
-        return Packing(self.spans, self.scored, rows, varlen)
+    def mapped(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Packing:
+        """With each of its tensors changed."""
+        varlen = self.varlen.mapped(change) if self.varlen else None
+        return replace(self, rows=change(self.rows), varlen=varlen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +73,10 @@ class Varlen:
     most_queries: int
     most_keys: int
 
-    def to(self, device: torch.device) -> Varlen:
-        rows = self.key_rows
-        return Varlen(
-            self.queries.to(device, non_blocking=True),
-            self.keys.to(device, non_blocking=True),
-            rows if rows is None else rows.to(device, non_blocking=True),
-            self.most_queries,
-            self.most_keys,
-        )
+    def mapped(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Varlen:
+        """With each of its tensors changed."""
+        rows = None if self.key_rows is None else change(self.key_rows)
+        return replace(self, queries=change(self.queries), keys=change(self.keys), key_rows=rows)
 
 
 @dataclass(frozen=True, slots=True)
