@@ -47,9 +47,6 @@ class PlainPasses:
         turned = torch.cat((-right, left), dim=-1)
         return (x * cos[:, None] + turned * sin[:, None]).to(states.dtype)
 
-    def gathered(self, states: Tensor, rows: Tensor) -> Tensor:
-        return states[rows]
-
     def gated(self, both: Tensor, function: str) -> Tensor:
         gate, up = both.float().chunk(2, dim=-1)
         act = silu(gate) if function == "silu" else gelu(gate, approximate="tanh")

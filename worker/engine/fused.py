@@ -41,10 +41,6 @@ class Passes(Protocol):
         """
         ...
 
-    def gathered(self, states: Tensor, rows: Tensor) -> Tensor:
-        """Of these tokens, shape (tokens, heads, d) to (rows, heads, d)."""
-        ...
-
     def gated(self, both: Tensor, function: str) -> Tensor:
         """function(gate) * up, of shape (tokens, 2 * wide), the gate first."""
         ...
@@ -137,7 +133,7 @@ class FusedDecoder(nn.Module):
         queries = passes.rotated(queries, self._of_queries, cos[0], sin[0], None)
         keys = passes.rotated(keys, self._of_keys, cos[0], sin[0], layout.key_rows)
         if layout.key_rows is not None:
-            values = passes.gathered(values, layout.key_rows)
+            values = values.index_select(0, layout.key_rows)
         return varlen(queries, keys, values, self._scaling, layout, (-1, 0)).flatten(1)
 
 

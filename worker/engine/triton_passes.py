@@ -1,7 +1,4 @@
-"""`fused.Passes` in Triton: each reads its input once, computes in float32 and writes once.
-
-One program a token (for the gate: a block of a token), so nothing depends on how many there are.
-"""
+"""`fused.Passes` in Triton: each reads its input once, computes in float32 and writes once."""
 
 from __future__ import annotations
 
@@ -11,8 +8,7 @@ from torch import Tensor
 
 from worker.engine.fused import Norm
 
-GATED_AT_ONCE = 1_024
-WIDE = 2_048  # elements from which a program takes more threads
+NORMED, TURNED, GATED = 4_096, 4_096, 1_024  # elements of a program
 
 
 class TritonPasses:
@@ -22,8 +18,9 @@ class TritonPasses:
         tokens, width = states.shape
         out = states.new_empty(tokens, width)
         block = triton.next_power_of_2(width)
-        _norm[(tokens,)](
-            states, norm.weight, out, width, norm.eps, block, num_warps=8 if block > WIDE else 4
+        rows = max(1, NORMED // block)
+        _norm[(triton.cdiv(tokens, rows),)](
+            states, norm.weight, out, tokens, width, norm.eps, rows, block
         )
         return out
 
@@ -33,8 +30,8 @@ class TritonPasses:
         _, heads, width = states.shape
         many = len(states) if rows is None else len(rows)
         out = states.new_empty(many, heads, width)
-        block = triton.next_power_of_2(heads)
-        _rotate[(many,)](
+        at_once = max(1, TURNED // width)
+        _rotate[(triton.cdiv(many * heads, at_once),)](
             states,
             norm.weight if norm else None,
             cos,
@@ -42,48 +39,54 @@ class TritonPasses:
             rows,
             out,
             states.stride(0),
+            many * heads,
             heads,
             norm.eps if norm else 0.0,
-            block,
+            at_once,
             width // 2,
-            num_warps=8 if block * width > WIDE else 4,
         )
-        return out
-
-    def gathered(self, states: Tensor, rows: Tensor) -> Tensor:
-        _, heads, width = states.shape
-        out = states.new_empty(len(rows), heads, width)
-        block = triton.next_power_of_2(heads * width)
-        _gather[(len(rows),)](states, rows, out, states.stride(0), heads * width, block)
         return out
 
     def gated(self, both: Tensor, function: str) -> Tensor:
         tokens, width = both.shape[0], both.shape[1] // 2
         out = both.new_empty(tokens, width)
-        blocks = triton.cdiv(width, GATED_AT_ONCE)
-        _gate[(tokens, blocks)](both, out, width, function == "silu", GATED_AT_ONCE)
+        blocks = triton.cdiv(width, GATED)
+        _gate[(tokens, blocks)](both, out, width, function == "silu", GATED)
         return out
 
 
 @triton.jit
-def _norm(states, weight, out, width, eps, BLOCK: tl.constexpr):
-    row = tl.program_id(0).to(tl.int64)
-    at = tl.arange(0, BLOCK)
-    inside = at < width
+def _norm(states, weight, out, tokens, width, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    at = tl.arange(0, BLOCK)[None, :]
+    inside = (row < tokens) & (at < width)
     x = tl.load(states + row * width + at, mask=inside, other=0.0).to(tl.float32)
-    scale = tl.rsqrt(tl.sum(x * x) / width + eps)
-    w = tl.load(weight + at, mask=inside, other=0.0)
+    scale = tl.rsqrt(tl.sum(x * x, axis=1, keep_dims=True) / width + eps)
+    w = tl.load(weight + at, mask=at < width, other=0.0)
     tl.store(out + row * width + at, (x * scale * w).to(out.dtype.element_ty), mask=inside)
 
 
 @triton.jit
 def _rotate(
-    states, weight, cos, sin, rows, out, stride, heads, eps, HEADS: tl.constexpr, HALF: tl.constexpr
+    states,
+    weight,
+    cos,
+    sin,
+    rows,
+    out,
+    stride,
+    many,
+    heads,
+    eps,
+    AT_ONCE: tl.constexpr,
+    HALF: tl.constexpr,
 ):
-    to = tl.program_id(0).to(tl.int64)
-    row = to if rows is None else tl.load(rows + to)
-    head, at = tl.arange(0, HEADS)[:, None], tl.arange(0, HALF)[None, :]
-    inside = head < heads
+    to = tl.program_id(0).to(tl.int64) * AT_ONCE + tl.arange(0, AT_ONCE)[:, None]
+    inside = to < many
+    row, head = to // heads, to % heads
+    if rows is not None:
+        row = tl.load(rows + row, mask=inside, other=0)
+    at = tl.arange(0, HALF)[None, :]
     place = states + row * stride + head * (2 * HALF) + at
     left = tl.load(place, mask=inside, other=0.0).to(tl.float32)
     right = tl.load(place + HALF, mask=inside, other=0.0).to(tl.float32)
@@ -93,20 +96,12 @@ def _rotate(
         left = left * scale * tl.load(weight + at)
         right = right * scale * tl.load(weight + HALF + at)
     # The angles' second half repeats the first.
-    c = tl.load(cos + row * (2 * HALF) + at).to(tl.float32)
-    s = tl.load(sin + row * (2 * HALF) + at).to(tl.float32)
-    place = out + to * heads * (2 * HALF) + head * (2 * HALF) + at
+    angle = row * (2 * HALF) + at
+    c = tl.load(cos + angle, mask=inside, other=0.0).to(tl.float32)
+    s = tl.load(sin + angle, mask=inside, other=0.0).to(tl.float32)
+    place = out + to * (2 * HALF) + at
     tl.store(place, (left * c - right * s).to(out.dtype.element_ty), mask=inside)
     tl.store(place + HALF, (right * c + left * s).to(out.dtype.element_ty), mask=inside)
-
-
-@triton.jit
-def _gather(states, rows, out, stride, width, BLOCK: tl.constexpr):
-    to = tl.program_id(0).to(tl.int64)
-    row = tl.load(rows + to)
-    at = tl.arange(0, BLOCK)
-    inside = at < width
-    tl.store(out + to * width + at, tl.load(states + row * stride + at, mask=inside), mask=inside)
 
 
 @triton.jit
