@@ -135,9 +135,9 @@ class System:
 
     name = "rerankq, HTTP"
 
-    def __init__(self, model: Path, dtype: str) -> None:
+    def __init__(self, model: Path, dtype: str, device: str = "cpu") -> None:
         self._folder = tempfile.TemporaryDirectory()
-        given = {"RERANKQ_MODEL": str(model), "RERANKQ_DTYPE": dtype, "RERANKQ_DEVICE": "cpu"}
+        given = {"RERANKQ_MODEL": str(model), "RERANKQ_DTYPE": dtype, "RERANKQ_DEVICE": device}
         # A cache of scores would answer every round but the first.
         given["RERANKQ_CACHE_TTL"] = "0"
         env = machine.environment() | given

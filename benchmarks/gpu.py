@@ -1,12 +1,13 @@
 """Ours on a GPU, beside the seed loop, CrossEncoder and the card's own matrix rate, in turn.
 
-    python -m benchmarks.gpu --sizes 0.6b 4b --output DIR
+    python -m benchmarks.gpu --sizes 0.6b 4b 8b --pairs 1024 384 256 --http 0.6b --output DIR
 
 Qwen3-Reranker's own sizes with random weights, made on the device; the demo model's tokenizer, with
 embedding and head of the real vocabulary. Ours runs as in a worker, without the queue: tokenized on
-threads, one batch formed ahead. Writes gpu.json and gpu.md into the output folder, with --profile
-the operations' times, too. Without CUDA it runs tiny models on the CPU, which measures nothing and
-only shows that the script works.
+threads, one batch formed ahead; and for the sizes named by --http also with the queue, 16 clients,
+then single 10-document jobs on the idle system. Writes gpu.json and gpu.md into the output folder,
+with --profile the operations' times, too. Without CUDA it runs tiny models on the CPU, which
+measures nothing and only shows that the script works.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
 
-from benchmarks import gpu_models, operations, texts
+from benchmarks import gpu_models, operations, pipeline, texts
+from benchmarks.contenders import System
 from benchmarks.engine import probabilities
 from benchmarks.gpu_ways import Coalesced, crossencoder, matrix_rate, profile
 from benchmarks.peers.seedloop import SeedLoop
@@ -36,7 +39,7 @@ from worker.engine.hosted import host
 
 DOCUMENTS = 32  # of a job, which the seed loop takes as one batch
 SPREAD = 0.6  # documents are this much shorter and longer than their mean
-OURS = "rerankq's engine"
+OURS, TINY = "rerankq's engine", "tiny"
 Way = Callable[[list[Job]], list[float]]
 
 
@@ -61,9 +64,10 @@ def main() -> None:
         print("NO CUDA DEVICE: tiny models on the CPU; these numbers say nothing about a GPU")
     args.output.mkdir(parents=True, exist_ok=True)
     results: list[Result] = []
-    for size in args.sizes if cuda else ["tiny"]:
+    sizes = args.sizes if cuda else [TINY]
+    for size, pairs in zip(sizes, cycle(args.pairs), strict=False):
         with tempfile.TemporaryDirectory(dir=args.output) as folder:
-            results += _measure(size, Path(folder), args)
+            results += _measure(size, Path(folder), pairs if cuda else 2 * DOCUMENTS, args)
         gc.collect()  # this size's weights, before the next one's
         torch.cuda.empty_cache()
         whole = [dataclasses.asdict(result) for result in results]
@@ -78,14 +82,15 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--sizes", nargs="+", choices=gpu_models.SIZES, default=["0.6b"])
     parser.add_argument("--lengths", nargs="+", type=int, default=[150, 512])
-    parser.add_argument("--pairs", type=int, default=1_024)
+    parser.add_argument("--pairs", nargs="+", type=int, default=[1_024], help="of each size")
+    parser.add_argument("--http", nargs="*", choices=gpu_models.SIZES, default=[])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--output", type=Path, default=Path(".bench"))
     return parser.parse_args()
 
 
-def _measure(size: str, folder: Path, args: argparse.Namespace) -> Iterator[Result]:
+def _measure(size: str, folder: Path, pairs: int, args: argparse.Namespace) -> Iterator[Result]:
     cuda = torch.cuda.is_available()
     device = torch.device("cuda" if cuda else "cpu")
     dtype = torch.bfloat16 if cuda else torch.float32
@@ -97,13 +102,20 @@ def _measure(size: str, folder: Path, args: argparse.Namespace) -> Iterator[Resu
     found = crossencoder(folder, dtype, device)
     if found is not None:
         ways["CrossEncoder"] = found
+    system = System(folder, settings.dtype, device.type) if size in {*args.http, TINY} else None
+    if system is not None:
+        ways[system.name] = lambda jobs: system.score(jobs).scores
+    print(f"{size}: {engine.profile}", flush=True)
     for length in args.lengths:
-        work = _workload(folder, length, args.pairs if cuda else 2 * DOCUMENTS)
+        work = _workload(folder, length, pairs)
         yield _alternate(size, shape, folder, work, length, ways, args.rounds)
         if args.profile:
             table = profile(lambda work=work: probabilities(engine, work.jobs))
             (args.output / f"profile-{size}-{length}.txt").write_text(table)
     ours.close()
+    if system is not None:
+        pipeline.latency(system, [job for job in work.jobs for _ in range(2)])
+        system.close()
 
 
 def _seed(folder: Path, dtype: torch.dtype, device: torch.device) -> Way:

@@ -48,7 +48,7 @@ def measure(shape: Shape, *, rounds: int, jobs: int, singles: int) -> None:
     print(f"the queue's cost, {shape.name}, float32")
     try:
         _throughput(_jobs(jobs), [ours, system], rounds)
-        _latency(system, _jobs(singles))
+        latency(system, _jobs(singles))
     finally:
         for contender in (ours, system):
             contender.close()
@@ -75,7 +75,7 @@ def _throughput(jobs: list[Job], ways: list[Contender], rounds: int) -> None:
         print(f"  {a} / {b}: {spread(ratios, '.2f')}", flush=True)
 
 
-def _latency(system: System, jobs: list[Job]) -> None:
+def latency(system: System, jobs: list[Job]) -> None:
     """What a job spends outside tokenizing and the forward pass, by the worker's own clocks."""
     probe = str(system.local.child("worker-1").probe)
     whole, outside = [], []
