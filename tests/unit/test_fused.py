@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +19,7 @@ from torch.nn.functional import gelu, silu
 
 from rerankq.errors import SettingsError
 from rerankq.settings import Settings
-from tests.models import make_gemma, make_mxbai, make_qwen3, make_qwen3_classifier
+from tests.models import ROOT, make_gemma, make_mxbai, make_qwen3, make_qwen3_classifier
 from tests.unit.test_attention import like_torchs
 from worker.engine import choice as choosing
 from worker.engine.choice import Choice
@@ -176,3 +180,14 @@ def test_layers_that_are_not_known_stay(case: Case, change: Callable[[Any], None
     with torch.no_grad():
         assert not case.choice.fuse(PlainPasses)
     assert "DecoderLayer is not known" in case.choice.reasons[-1]
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or platform.machine() != "x86_64", reason="Triton is not made for it"
+)
+def test_tritons_passes_are_the_formulas() -> None:
+    command = [sys.executable, "-m", "tests.interpreted_passes"]
+    env = os.environ | {"TRITON_INTERPRET": "1"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "69 passes agree\n"

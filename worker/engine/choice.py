@@ -126,11 +126,11 @@ class Choice:
         try:
             built = fused.build(plain, found())
         except (SettingsError, torch.OutOfMemoryError) as error:
-            self.reasons.append(f"layers not fused: {str(error).splitlines()[0]}")
+            self._not_fused(str(error).splitlines()[0])
             return False
         self._take(built)
         if difference := self._difference(self.forward):
-            self.reasons.append(f"layers not fused: fused, {difference}")
+            self._not_fused(f"fused, {difference}")
             self._take(plain)
             return False
         runs = [partial(self._timed, layers) for layers in (plain, built)]
@@ -140,6 +140,10 @@ class Choice:
             return False
         self.reasons.append("layers fused")
         return True
+
+    def _not_fused(self, reason: str) -> None:
+        self.reasons.append(f"layers not fused: {reason}")
+        log.warning("layers not fused", extra={"reason": reason})
 
     def _timed(self, layers: Sequence[nn.Module]) -> None:
         self._take(layers)

@@ -129,7 +129,9 @@ class FusedDecoder(nn.Module):
         passes, groups = self._passes, self._groups
         states = linear(passes.normed(flow, self._before), self._seen, self._bias)
         heads = states.view(len(states), -1, self._width)
-        queries, keys, values = heads.split([heads.shape[1] - 2 * groups, groups, groups], dim=1)
+        queries, keys, values = torch.split(
+            heads, [heads.shape[1] - 2 * groups, groups, groups], dim=1
+        )
         queries = passes.rotated(queries, self._of_queries, cos[0], sin[0], None)
         keys = passes.rotated(keys, self._of_keys, cos[0], sin[0], layout.key_rows)
         if layout.key_rows is not None:
@@ -163,7 +165,7 @@ def _side_by_side(linears: Sequence[nn.Linear]) -> tuple[Tensor, Tensor | None]:
     """Their weights and biases as one; from now on theirs are views of it."""
     weight = torch.cat([part.weight.detach() for part in linears])
     rows = [part.out_features for part in linears]
-    for part, own in zip(linears, weight.split(rows), strict=True):
+    for part, own in zip(linears, torch.split(weight, rows), strict=True):
         part.weight = nn.Parameter(own, requires_grad=False)
     if linears[0].bias is None:
         return weight, None
