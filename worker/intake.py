@@ -123,7 +123,7 @@ class Intake:
                 return
 
     def _take(self) -> Take:
-        room = self._room.free
+        room, idle = self._room.free, self._room.idle
         answer = self._ledger.run(
             calls.take(
                 self._holder,
@@ -131,19 +131,20 @@ class Intake:
                 room=room,
                 bulk_room=room - self._room.reserve,
                 bulk_turn=self._turns.bulk,
-                idle=self._room.idle,
+                idle=idle,
+                mark=idle,
             )
         )
-        for item in answer.entries:
+        for place, item in enumerate(answer.entries):
             self._turns.count(item.lane, item.tokens, answer.bulk_waits)
-            self._begin(item)
+            self._begin(item, marked=idle and place == 0)
         if answer.called:
             self._run_suspect()
         return answer
 
-    def _begin(self, item: Taken) -> None:
+    def _begin(self, item: Taken, *, marked: bool = False) -> None:
         if self._holdings.add(item.entry, item.tokens):
-            self._tokenizers.submit(self._tokenize, item)
+            self._tokenizers.submit(self._tokenize, item, marked)
 
     def _run_suspect(self) -> None:
         """Empty this worker and run one entry alone, from tokenizing to score.
@@ -156,10 +157,11 @@ class Intake:
                 self._begin(item)
                 self._room.wait_until_empty()
 
-    def _tokenize(self, item: Taken) -> None:
+    def _tokenize(self, item: Taken, marked: bool) -> None:
         try:
             with self._holdings.tokenizing(item.entry):
                 work = self._work(item)
+                work.marked = marked
             self._coalescer.submit(work)
         except Draining:
             self._completion.release([item.entry])

@@ -87,7 +87,9 @@ class Keeper:
 
     def before_launch(self, works: list[Work]) -> None:
         """Mark what is about to be on the device, and learn what is gone from it."""
-        entries = [work.entry for work in works if work.entry]
+        entries = [work.entry for work in works if work.entry and not work.marked]
+        for work in works:
+            work.marked = False  # the next batch of it asks again whether it is gone
         if not entries:
             return
         try:

@@ -43,6 +43,7 @@ class Work:
         keys: of the pairs in the score cache; empty without one.
         first: index of the first document within its job.
         waited_s: how long it was in the queue before this worker had it.
+        marked: the ledger knows already that its first batch is on the device.
         gone: cancelled, expired or given away; what is left of it is not scored.
         traced: its span, where there are traces.
     """
@@ -63,6 +64,7 @@ class Work:
     scores: list[float] = field(init=False)  # in document order
     left: int = field(init=False)
     launched: bool = False
+    marked: bool = False
     gone: bool = False
     traced: Traced | None = None
     error: Exception | None = None

@@ -125,14 +125,22 @@ class Holder:
 
 
 def take(
-    holder: Holder, *, most: int, room: int, bulk_room: int, bulk_turn: bool, idle: bool
+    holder: Holder,
+    *,
+    most: int,
+    room: int,
+    bulk_room: int,
+    bulk_turn: bool,
+    idle: bool,
+    mark: bool = False,
 ) -> Call[Take]:
-    return _take(holder, most, room, bulk_room, int(bulk_turn), int(idle), 0)
+    """With `mark` the first entry is marked as by `hold`, which saves an idle worker that call."""
+    return _take(holder, most, room, bulk_room, int(bulk_turn), int(idle), 0, int(mark))
 
 
 def take_alone(holder: Holder) -> Call[Take]:
     """One suspect at most, by a worker that holds nothing."""
-    return _take(holder, 1, 0, 0, 0, 1, 1)
+    return _take(holder, 1, 0, 0, 0, 1, 1, 0)
 
 
 def _take(holder: Holder, *how: int) -> Call[Take]:

@@ -85,9 +85,13 @@ class LedgerMachine(RuleBasedStateMachine):
         entries = {keys.entry(job_id, k) for k in range(shards)}
         self.jobs[job_id] = Expected(lane, shards, open=entries)
 
-    @rule(worker=WORKERS, most=st.integers(1, 4), room=st.integers(1, 4 * TOKENS))
-    def take(self, worker: str, most: int, room: int) -> None:
-        taken = self.bench.take(worker, most=most, room=room, bulk_room=room, idle=True)
+    @rule(
+        worker=WORKERS, most=st.integers(1, 4), room=st.integers(1, 4 * TOKENS), mark=st.booleans()
+    )
+    def take(self, worker: str, most: int, room: int, mark: bool) -> None:
+        options = {"most": most, "room": room, "bulk_room": room, "idle": True, "mark": mark}
+        taken = self.bench.take(worker, **options)
+        self.marked |= {item.entry for item in taken[:1]} if mark else set()
         for item in taken:
             assert not self._lost(item.entry).suspect
             self._lease(item.entry, worker)

@@ -31,6 +31,12 @@ def ask(bench: Bench, worker: str) -> Take:
     return bench.ledger.run(call)
 
 
+def test_the_first_that_an_idle_worker_takes_can_be_marked_at_once(bench: Bench) -> None:
+    job = bench.commit(shards=2).job_id
+    assert len(bench.take("w", idle=True, mark=True)) == 2
+    assert bench.redis.hgetall(name(Key.DEVICE)) == {f"{job}:0".encode(): b"w"}
+
+
 def suspect(bench: Bench) -> str:
     entry = f"{bench.commit().job_id}:0"
     for _ in range(keys.SUSPECT_DEVICE_LOSSES):

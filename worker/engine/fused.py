@@ -111,15 +111,23 @@ class FusedDecoder(nn.Module):
         packed: Attention | None = options.get("packed")
         if packed is None:
             return self.layer(states, *args, **options)
-        # In place: nobody else reads what a layer is given.
-        flow = states[0]
-        seen = self._attended(flow, packed, *options["position_embeddings"])
+        # Triton launches on the thread's current device, whichever the model's is.
+        with torch.cuda.device(states.get_device()):
+            return self._fused(states[0], packed, *options["position_embeddings"])[None]
+
+    def _fused(self, flow: Tensor, packed: Attention, cos: Tensor, sin: Tensor) -> Tensor:
+        """The states of all tokens, or of the scored ones, shape (tokens, hidden).
+
+        Args:
+            flow: what the layer is given; it is changed in place, since nobody else reads it.
+        """
+        seen = self._attended(flow, packed, cos[0], sin[0])
         if self._last:
             flow, seen = flow[packed.packing.rows], seen[packed.packing.rows]
         flow.addmm_(seen, self.layer.self_attn.o_proj.weight.t())
         both = linear(self._passes.normed(flow, self._behind), self._gate_up)
         gated = self._passes.gated(both, self._function)
-        return flow.addmm_(gated, self.layer.mlp.down_proj.weight.t())[None]
+        return flow.addmm_(gated, self.layer.mlp.down_proj.weight.t())
 
     def _attended(self, flow: Tensor, packed: Attention, cos: Tensor, sin: Tensor) -> Tensor:
         """Shape (tokens, heads * d)."""
@@ -132,8 +140,8 @@ class FusedDecoder(nn.Module):
         queries, keys, values = torch.split(
             heads, [heads.shape[1] - 2 * groups, groups, groups], dim=1
         )
-        queries = passes.rotated(queries, self._of_queries, cos[0], sin[0], None)
-        keys = passes.rotated(keys, self._of_keys, cos[0], sin[0], layout.key_rows)
+        queries = passes.rotated(queries, self._of_queries, cos, sin, None)
+        keys = passes.rotated(keys, self._of_keys, cos, sin, layout.key_rows)
         if layout.key_rows is not None:
             values = values.index_select(0, layout.key_rows)
         return varlen(queries, keys, values, self._scaling, layout, (-1, 0)).flatten(1)

@@ -10,6 +10,8 @@ from worker.engine.fused import Norm
 
 NORMED, TURNED, GATED = 4_096, 4_096, 1_024  # elements of a program
 
+# What differs from batch to batch is not specialized, or a batch would wait for a compiler.
+
 
 class TritonPasses:
     """Implements `Passes`; see there."""
@@ -55,7 +57,7 @@ class TritonPasses:
         return out
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tokens"])
 def _norm(states, weight, out, tokens, width, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     at = tl.arange(0, BLOCK)[None, :]
@@ -66,7 +68,7 @@ def _norm(states, weight, out, tokens, width, eps, ROWS: tl.constexpr, BLOCK: tl
     tl.store(out + row * width + at, (x * scale * w).to(out.dtype.element_ty), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["many"])
 def _rotate(
     states,
     weight,

@@ -1,12 +1,13 @@
 -- take: ready entries become this worker's.
 -- Precondition: the room was measured before; an entry is ready, its job live, its lane not paused.
 -- Postcondition: each returned entry is leased and owned by the caller, its job is running and bound
--- to the caller's model.
+-- to the caller's model; with a mark the first is known to be on the device, as by `hold`: a worker
+-- with nothing else to do launches it at once.
 -- Interactive work is taken while any room is left. Bulk work has to fit into `bulk_room`, which
 -- leaves one batch's worth to interactive work, unless it is bulk's turn or nothing is held.
 -- A suspect (see reap) is only taken alone: with `alone`, by a worker that holds nothing else.
 -- ARGV: worker, model fingerprint, lease ms, record version, most entries, room, bulk_room,
---       bulk's turn (0/1), nothing held (0/1), alone (0/1).
+--       bulk's turn (0/1), nothing held (0/1), alone (0/1), mark (0/1).
 -- Returns {bulk still ready, anything still ready, whether to come back alone (0/1), {entry, lane,
 -- fair score, tokens, ms since acceptance, context, input, traceparent or false}, ...}.
 go_on_when_full()
@@ -14,6 +15,7 @@ local worker, model = ARGV[1], ARGV[2]
 local lease, version = tonumber(ARGV[3]), tonumber(ARGV[4])
 local most, room, bulk_room = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local bulk_turn, idle, alone = ARGV[8] == '1', ARGV[9] == '1', ARGV[10] == '1'
+local mark = ARGV[11] == '1'
 local now, taken = now_ms(), {}
 
 local function paused(lane)
@@ -38,6 +40,7 @@ local function lease_entry(entry, score, lane, id, k, header)
   redis.call('ZREM', READY .. lane, entry)
   redis.call('ZADD', LEASE, int(now + lease), entry)
   redis.call('HSET', OWNER, entry, worker)
+  if mark and #taken == 0 then redis.call('HSET', DEVICE, entry, worker) end
   if header.bound ~= model then redis.call('HSET', JOB .. id, 'bound', model) end
   if header.status == 'queued' then
     redis.call('HSET', JOB .. id, 'status', 'running', 'started', int(now))
