@@ -39,8 +39,8 @@ def test_the_smallest_that_is_about_as_fast_as_any(monkeypatch: pytest.MonkeyPat
 
 
 def test_no_batch_takes_much_longer_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert found(monkeypatch, [200, 250, 300, 300, 300]) == 256
-    assert found(monkeypatch, [600, 600, 700, 700, 700]) == 512
+    assert found(monkeypatch, [80, 100, 120, 120, 120]) == 256
+    assert found(monkeypatch, [240, 240, 280, 280, 280]) == 512
 
 
 def test_what_does_not_fit_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:

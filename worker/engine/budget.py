@@ -22,8 +22,8 @@ CPU_SIZES = (256, 512, 1_024, 2_048, 4_096)
 SMALL = 1_024  # below it matrix products are slower: only where a batch takes too long otherwise
 CUDA_SIZES = (2_048, 4_096, 8_192, 16_384, 32_768, 65_536)
 ROUNDS = 2
-GAIN = 1.08  # what doubling the batch must win, since a smaller one answers sooner
-LONGEST_S = 1.0  # of a batch: others wait behind it
+GAIN = 1.05  # what doubling the batch must win, since a smaller one answers sooner
+LONGEST_S = 2.5  # of a batch: others wait behind it
 OWN_TOKENS = (320, 40, 160, 24, 96)  # of the trial pairs, in turn
 MEMORY_SHARE = 0.8  # of what is free; the rest is for batches of another shape
 

@@ -24,10 +24,10 @@ from worker.planner import spread
 log = logging.getLogger(__name__)
 
 
-TRIAL_TOKENS, TRIALS = 1_024, 5
+TRIAL_TOKENS, TRIALS = 2_048, 3
 # How allocators say it that have no error of their own: the CPU's, cuBLAS's.
 NO_MEMORY = ("can't allocate memory", "ALLOC_FAILED")
-GAIN = 1.02  # what the later of two ways must win
+GAIN = 1.03  # what the later of two ways must win
 
 
 class HostedEngine:

@@ -42,11 +42,11 @@ class Lanes:
 
 
 def possible(device: torch.device, cores: int, *, own_code: bool) -> list[Lanes]:
-    """The ways to use so many cores of this device's machine.
+    """The ways to use so many cores of this device's machine, the one that stands neighbours first.
 
     Args:
         own_code: the model brings code of its own, which may not bear several threads.
     """
     if device.type != "cpu" or cores == 1 or own_code:
         return [Lanes(1, cores)]
-    return [Lanes(1, cores), Lanes(cores, cores)]
+    return [Lanes(cores, cores), Lanes(1, cores)]
