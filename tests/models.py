@@ -241,7 +241,7 @@ def make_mxbai(folder: Path) -> Path:
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     torch.manual_seed(7)
-    sizes = _decoder(initializer_range=0.15)
+    sizes = _decoder(initializer_range=0.15, hidden_size=64)
     del sizes["head_dim"]
     Qwen2ForCausalLM(Qwen2Config(**sizes)).save_pretrained(folder)
     return _demo_tokenizer(folder)

@@ -124,6 +124,9 @@ class Intake:
 
     def _take(self) -> Take:
         room, idle = self._room.free, self._room.idle
+        # What is taken alone by a worker that does nothing is launched next, and at once.
+        mark = self._room.empty and self._coalescer.on_device is None
+        now = time.monotonic()
         answer = self._ledger.run(
             calls.take(
                 self._holder,
@@ -132,17 +135,18 @@ class Intake:
                 bulk_room=room - self._room.reserve,
                 bulk_turn=self._turns.bulk,
                 idle=idle,
-                mark=idle,
+                mark=mark,
             )
         )
-        for place, item in enumerate(answer.entries):
+        marked = now if mark and len(answer.entries) == 1 else 0.0
+        for item in answer.entries:
             self._turns.count(item.lane, item.tokens, answer.bulk_waits)
-            self._begin(item, marked=idle and place == 0)
+            self._begin(item, marked)
         if answer.called:
             self._run_suspect()
         return answer
 
-    def _begin(self, item: Taken, *, marked: bool = False) -> None:
+    def _begin(self, item: Taken, marked: float = 0.0) -> None:
         if self._holdings.add(item.entry, item.tokens):
             self._tokenizers.submit(self._tokenize, item, marked)
 
@@ -157,7 +161,7 @@ class Intake:
                 self._begin(item)
                 self._room.wait_until_empty()
 
-    def _tokenize(self, item: Taken, marked: bool) -> None:
+    def _tokenize(self, item: Taken, marked: float) -> None:
         try:
             with self._holdings.tokenizing(item.entry):
                 work = self._work(item)

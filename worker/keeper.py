@@ -31,6 +31,7 @@ TICKS_PER_LEASE = 10
 TOKENIZER_PATIENCE_S = 300.0  # with one shard; a second is usual for the largest
 SLEPT_S = 10.0  # between two ticks: not slow, but stopped
 RENEWALS_PER_LEASE = 3
+MARK_FRESH_S = 1.0  # a mark of the take's; after a longer pause the entry may be another's
 
 
 class Keeper:
@@ -87,9 +88,10 @@ class Keeper:
 
     def before_launch(self, works: list[Work]) -> None:
         """Mark what is about to be on the device, and learn what is gone from it."""
-        entries = [work.entry for work in works if work.entry and not work.marked]
+        fresh = time.monotonic() - MARK_FRESH_S
+        entries = [work.entry for work in works if work.entry and work.marked < fresh]
         for work in works:
-            work.marked = False  # the next batch of it asks again whether it is gone
+            work.marked = 0.0  # its next batch asks again whether it is gone
         if not entries:
             return
         try:

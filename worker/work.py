@@ -43,7 +43,8 @@ class Work:
         keys: of the pairs in the score cache; empty without one.
         first: index of the first document within its job.
         waited_s: how long it was in the queue before this worker had it.
-        marked: the ledger knows already that its first batch is on the device.
+        marked: monotonic time when the ledger was told ahead that it goes on the device, until
+            its first batch; 0: it has to be told.
         gone: cancelled, expired or given away; what is left of it is not scored.
         traced: its span, where there are traces.
     """
@@ -64,7 +65,7 @@ class Work:
     scores: list[float] = field(init=False)  # in document order
     left: int = field(init=False)
     launched: bool = False
-    marked: bool = False
+    marked: float = 0.0
     gone: bool = False
     traced: Traced | None = None
     error: Exception | None = None

@@ -134,7 +134,7 @@ def take(
     idle: bool,
     mark: bool = False,
 ) -> Call[Take]:
-    """With `mark` the first entry is marked as by `hold`, which saves an idle worker that call."""
+    """With `mark` a single entry is marked as by `hold`, which saves an idle worker that call."""
     return _take(holder, most, room, bulk_room, int(bulk_turn), int(idle), 0, int(mark))
 
 

@@ -22,7 +22,7 @@ class Key(StrEnum):
     READY = "ready:"  # + lane: sorted set, entry to take -> fair score in ms
     LEASE = "lease"  # sorted set, taken entry -> ms when the lease ends
     OWNER = "owner"  # hash, taken entry -> worker that holds it
-    DEVICE = "device"  # hash, entry -> worker that put it on its device
+    DEVICE = "device"  # hash, entry -> worker that has it on its device, or is about to
     TROUBLE = "trouble"  # hash, entry -> "losses losses_on_device strikes"
     SUSPECTS = "suspects"  # sorted set, entry that must run alone -> fair score; ready or leased
     SOLO = "solo"  # string, worker that empties itself to run a suspect; lives one lease

@@ -6,6 +6,7 @@ from unittest.mock import MagicMock
 import pytest
 
 from rerankq.ledger.calls import Take
+from rerankq.ledger.keys import Key, name
 from rerankq.status import Lane
 from tests.conftest import eventually
 from tests.integration.bench import TOKENS, Bench, holder
@@ -64,6 +65,26 @@ def test_a_look_says_whether_it_found_what_it_could_not_take(
     assert intake.look()
     assert holdings.entries() == ["job_1:0"]
     assert not intake.look()
+
+
+@pytest.mark.parametrize(
+    ("shards", "on_device", "tasks", "marked"),
+    [(1, None, 0, True), (2, None, 0, False), (1, "a batch", 0, False), (1, None, 5, False)],
+)
+def test_what_is_launched_at_once_is_marked_by_the_take(
+    bench: Bench, shards: int, on_device: object, tasks: int, marked: bool
+) -> None:
+    room = Room(10 * TOKENS, reserve=0)
+    room.admit_task(tasks, bulk=False)
+    coalescer = MagicMock(on_device=on_device)
+    parts = MagicMock(), coalescer, MagicMock(), Holdings(room), room
+    intake = Intake(bench.ledger, *parts, holder("w"))
+    begun = []
+    intake._begin = lambda item, marked=0.0: begun.append(marked)  # type: ignore[method-assign]
+    bench.commit(shards=shards)
+    assert len(intake._take().entries) == shards
+    assert [bool(one) for one in begun] == [marked] * shards
+    assert bench.redis.hlen(name(Key.DEVICE)) == int(marked)
 
 
 def test_one_call_takes_all_that_fits(

@@ -91,7 +91,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def take(self, worker: str, most: int, room: int, mark: bool) -> None:
         options = {"most": most, "room": room, "bulk_room": room, "idle": True, "mark": mark}
         taken = self.bench.take(worker, **options)
-        self.marked |= {item.entry for item in taken[:1]} if mark else set()
+        self.marked |= {item.entry for item in taken} if mark and len(taken) == 1 else set()
         for item in taken:
             assert not self._lost(item.entry).suspect
             self._lease(item.entry, worker)

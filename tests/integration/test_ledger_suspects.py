@@ -31,10 +31,13 @@ def ask(bench: Bench, worker: str) -> Take:
     return bench.ledger.run(call)
 
 
-def test_the_first_that_an_idle_worker_takes_can_be_marked_at_once(bench: Bench) -> None:
-    job = bench.commit(shards=2).job_id
-    assert len(bench.take("w", idle=True, mark=True)) == 2
+def test_what_an_idle_worker_takes_alone_can_be_marked_at_once(bench: Bench) -> None:
+    job = bench.commit().job_id
+    assert len(bench.take("w", mark=True)) == 1
     assert bench.redis.hgetall(name(Key.DEVICE)) == {f"{job}:0".encode(): b"w"}
+    bench.commit(shards=2)
+    assert len(bench.take("w", mark=True)) == 2
+    assert bench.redis.hlen(name(Key.DEVICE)) == 1
 
 
 def suspect(bench: Bench) -> str:

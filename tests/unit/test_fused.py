@@ -113,14 +113,16 @@ def test_fused_layers_give_the_same_scores(case: Case) -> None:
 
 def test_weights_lie_in_memory_once(case: Case) -> None:
     with torch.no_grad():
-        case.choice.fuse(PlainPasses)
-    whole = sum(
-        {
-            p.untyped_storage().data_ptr(): p.untyped_storage().nbytes()
-            for p in case.model.parameters()
-        }.values()
-    )
-    assert whole == sum(p.nbytes for p in case.model.parameters())
+        assert case.choice.fuse(PlainPasses)
+    for fused in case.layers:
+        for whole, parts in (
+            (fused._seen, [getattr(fused.self_attn, f"{name}_proj") for name in "qkv"]),
+            (fused._gate_up, [fused.mlp.gate_proj, fused.mlp.up_proj]),
+        ):
+            places = [part.weight.data_ptr() for part in parts]
+            sizes = [part.weight.nbytes for part in parts]
+            starts = [whole.data_ptr() + sum(sizes[:i]) for i in range(len(sizes))]
+            assert places == starts
 
 
 class Wrong(PlainPasses):
@@ -137,12 +139,17 @@ def lacking() -> PlainPasses:
     raise SettingsError("needs the package triton")
 
 
+def broken() -> PlainPasses:
+    raise ImportError("triton's library does not load")
+
+
 @pytest.mark.parametrize(
     ("passes", "reason"),
     [
         (Wrong, "layers not fused: fused, its scores are off by"),
         (Missing, "layers not fused: fused, it fails: no such kernel"),
         (lacking, "layers not fused: needs the package triton"),
+        (broken, "layers not fused: triton's library does not load"),
     ],
 )
 def test_what_is_wrong_or_missing_is_not_used(
@@ -160,6 +167,7 @@ def test_what_gains_nothing_is_not_used(case: Case, monkeypatch: pytest.MonkeyPa
     with torch.no_grad():
         assert not case.choice.fuse(PlainPasses)
     assert "no gain" in case.choice.reasons[-1]
+    assert not any(isinstance(layer, FusedDecoder) for layer in case.layers)
 
 
 def with_bias(layer: Any) -> None:
@@ -174,7 +182,17 @@ def with_other_norm(layer: Any) -> None:
     layer.input_layernorm = nn.LayerNorm(48)
 
 
-@pytest.mark.parametrize("change", [with_bias, compiled, with_other_norm])
+def of_odd_width(layer: Any) -> None:
+    layer.self_attn.head_dim = 24
+
+
+def with_window(layer: Any) -> None:
+    layer.self_attn.sliding_window = 64
+
+
+@pytest.mark.parametrize(
+    "change", [with_bias, compiled, with_other_norm, of_odd_width, with_window]
+)
 def test_layers_that_are_not_known_stay(case: Case, change: Callable[[Any], None]) -> None:
     change(case.layers[1])
     with torch.no_grad():

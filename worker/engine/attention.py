@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from inspect import signature
 from typing import Any
 
@@ -103,18 +105,22 @@ def varlen(
     Args:
         window: how many keys to the left and to the right are seen; -1: all.
     """
-    kernel, takes_groups = _kernel()
-    # Before torch 2.13 it takes groups without being told.
-    told = {"enable_gqa": queries.shape[1] != keys.shape[1]} if takes_groups else {}
+    from torch.nn.attention.varlen import varlen_attn
+
+    told: dict[str, Any] = {}
+    if _wants_told(varlen_attn):  # torch 2.11 takes groups without being told
+        told["enable_gqa"] = queries.shape[1] != keys.shape[1]
     lengths = (layout.queries, layout.keys, layout.most_queries, layout.most_keys)
-    out: Tensor = kernel(queries, keys, values, *lengths, scale=scaling, window_size=window, **told)
+    states: Any = varlen_attn(
+        queries, keys, values, *lengths, scale=scaling, window_size=window, **told
+    )
+    out: Tensor = states
     return out
 
 
-def _kernel() -> tuple[Any, bool]:
-    from torch.nn.attention import varlen as module
-
-    return module.varlen_attn, "enable_gqa" in signature(module.varlen_attn).parameters
+@cache
+def _wants_told(kernel: Callable[..., Any]) -> bool:
+    return "enable_gqa" in signature(kernel).parameters
 
 
 AttentionInterface.register(NAME, attend)

@@ -125,7 +125,7 @@ class Choice:
             return False
         try:
             built = fused.build(plain, found())
-        except (SettingsError, torch.OutOfMemoryError) as error:
+        except (SettingsError, ImportError, torch.OutOfMemoryError) as error:
             self._not_fused(str(error).splitlines()[0])
             return False
         self._take(built)

@@ -77,10 +77,11 @@ class FusedDecoder(nn.Module):
         self._of_queries = _norm_of(attention.q_norm) if normed else None
         self._of_keys = _norm_of(attention.k_norm) if normed else None
         self._function = _GATES[type(mlp.act_fn).__name__]
+        # The larger first: what it leaves behind has room for the smaller.
+        self._gate_up, _ = _side_by_side([mlp.gate_proj, mlp.up_proj])
         self._seen, self._bias = _side_by_side(
             [attention.q_proj, attention.k_proj, attention.v_proj]
         )
-        self._gate_up, _ = _side_by_side([mlp.gate_proj, mlp.up_proj])
 
     @staticmethod
     def fits(layer: Any) -> bool:
@@ -92,8 +93,11 @@ class FusedDecoder(nn.Module):
         bare = [attention.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj]
         norms = [part for name, part in layer.named_modules() if name.endswith("norm")]
         compiled = any(part._compiled_call_impl is not None for part in layer.modules())
+        width = attention.head_dim
         return (
             not compiled
+            and width & (width - 1) == 0  # Triton counts by powers of two
+            and getattr(attention, "sliding_window", None) is None
             and all(type(part) is nn.Linear for part in seen + bare)
             and len({part.bias is None for part in seen}) == 1
             and all(part.bias is None for part in bare)

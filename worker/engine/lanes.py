@@ -42,7 +42,8 @@ class Lanes:
 
 
 def possible(device: torch.device, cores: int, *, own_code: bool) -> list[Lanes]:
-    """The ways to use so many cores of this device's machine, the one that stands neighbours first.
+    """The ways to use so many cores of this device's machine, first the one that bears others'
+    load better.
 
     Args:
         own_code: the model brings code of its own, which may not bear several threads.

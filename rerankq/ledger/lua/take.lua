@@ -1,8 +1,8 @@
 -- take: ready entries become this worker's.
 -- Precondition: the room was measured before; an entry is ready, its job live, its lane not paused.
 -- Postcondition: each returned entry is leased and owned by the caller, its job is running and bound
--- to the caller's model; with a mark the first is known to be on the device, as by `hold`: a worker
--- with nothing else to do launches it at once.
+-- to the caller's model; with a mark, and if it is the only one, it counts as on the device, as by
+-- `hold`: a worker with nothing else to do launches it at once.
 -- Interactive work is taken while any room is left. Bulk work has to fit into `bulk_room`, which
 -- leaves one batch's worth to interactive work, unless it is bulk's turn or nothing is held.
 -- A suspect (see reap) is only taken alone: with `alone`, by a worker that holds nothing else.
@@ -40,7 +40,6 @@ local function lease_entry(entry, score, lane, id, k, header)
   redis.call('ZREM', READY .. lane, entry)
   redis.call('ZADD', LEASE, int(now + lease), entry)
   redis.call('HSET', OWNER, entry, worker)
-  if mark and #taken == 0 then redis.call('HSET', DEVICE, entry, worker) end
   if header.bound ~= model then redis.call('HSET', JOB .. id, 'bound', model) end
   if header.status == 'queued' then
     redis.call('HSET', JOB .. id, 'status', 'running', 'started', int(now))
@@ -104,6 +103,7 @@ if bulk_turn then take_lane('bulk', 1) end
 bulk_turn = false
 take_lane('interactive', most - #taken)
 take_lane('bulk', most - #taken)
+if mark and #taken == 1 then redis.call('HSET', DEVICE, taken[1][1], worker) end
 -- One worker at a time empties itself for a suspect; a storm must not stop the whole fleet.
 local called = 0
 if ready_suspect() and redis.call('SET', SOLO, worker, 'NX', 'PX', int(lease)) then called = 1 end
