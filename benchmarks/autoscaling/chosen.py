@@ -16,15 +16,15 @@ from benchmarks.autoscaling.policies import Scaling, cpu_hpa, ledger_and_device
 from benchmarks.autoscaling.traces import synthetic
 from benchmarks.autoscaling.world import World
 
-DEFAULT = Scaling(share=200, busy=0.8)
+DEFAULT = Scaling(share=50, busy=0.675, down_stabilization_s=60, cooldown_s=120)
 NEVER_ZERO = replace(DEFAULT, least=1)
 DAYS = ("diurnal", "night bulk", "flash crowd", "sparse")  # a trickle only asks for zero or not
 
 
 def candidates() -> Iterator[Scaling]:
-    grid = product((50, 100, 200, 400), (0.7, 0.75, 0.8, 0.85), (120, 180, 300))
-    for share, busy, down_s in grid:
-        yield Scaling(share, busy, down_stabilization_s=down_s)
+    grid = product((50, 100, 200), (0.65, 0.675, 0.7, 0.8), ((60, 120), (90, 120), (300, 300)))
+    for share, busy, (down_s, cooldown_s) in grid:
+        yield Scaling(share, busy, down_stabilization_s=down_s, cooldown_s=cooldown_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,6 +118,7 @@ def ledger_and_device(scaling: Scaling, name: str) -> Policy:
     """
 
     def wish(seen: Seen) -> float:
-        return seen.busy_tenths / (10 * scaling.busy) + seen.pending / scaling.share
+        workers = seen.busy_tenths / (10 * scaling.busy) + seen.pending / scaling.share
+        return int(1000 * workers) / 1000  # as KEDA cuts it
 
     return keda(name, wish, replace(scaling, share=1))

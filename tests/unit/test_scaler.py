@@ -51,15 +51,15 @@ def wanted(current: int, **counts: int) -> int:
         ({"outbox_task": 100_000}, {0: 1, 1: 1, 5: 1}),
         # In flight on a device that does nothing else: it is enough, and is not taken.
         ({"pending_interactive": 1, "busy": 3}, {1: 1}),
-        ({"pending_interactive": 10, "busy": 8}, {1: 1, 2: 2}),
+        ({"pending_interactive": 10, "busy": 6}, {1: 1, 2: 2}),
         # A device without a pause is always too little, however many there are.
         ({"pending_interactive": 10, "busy": 10}, {1: 2}),
-        ({"pending_interactive": 10, "busy": 100}, {10: 13}),
+        ({"pending_interactive": 10, "busy": 100}, {10: 16}),
         # Five that work half of the time could be four.
         ({"busy": 25}, {5: 4, 4: 4}),
-        ({"pending_bulk": 2_000, "busy": 10}, {1: 12}),
-        ({"pending_bulk": 2_000}, {0: 1, 1: 10}),
-        ({"outbox_task": 9, "busy": 8}, {1: 1}),
+        ({"pending_bulk": 2_000, "busy": 10}, {1: 42}),
+        ({"pending_bulk": 2_000}, {0: 1, 1: 40}),
+        ({"outbox_task": 9, "busy": 6}, {1: 1}),
     ],
     ids=str,
 )
