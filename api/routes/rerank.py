@@ -29,7 +29,7 @@ router = APIRouter(tags=["rerank"], responses=examples.REFUSALS)
 CLIENT_CLOSED = 499  # nobody reads it but the access log, where it is what others write, too
 
 # A failed job's own code decides what the synchronous caller is told.
-_CALLERS_FAULT = frozenset({"query_too_long", "instruction_not_supported"})
+_CALLERS_FAULT = frozenset({"query_too_long", "instruction_too_long", "instruction_not_supported"})
 
 
 @router.post("/v1/rerank", response_model=RerankResponse, responses=examples.RERANKED)

@@ -191,6 +191,15 @@ def test_a_tokenizer_s_own_limit_holds(tmp_path: Path) -> None:
     assert loaded_parts(folder, max_length=64).max_length == 64
 
 
+def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
+    folder = FAMILIES["qwen3"](tmp_path)
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    settings = Settings(model=str(folder), device="cpu")
+    with pytest.raises(UnsupportedModel, match=r"no tokenizer\.json"):
+        parts_of(load(settings), settings)
+
+
 def test_messages_without_a_chat_template_are_refused(tmp_path: Path) -> None:
     folder = FAMILIES["chat"](tmp_path)
     (folder / "chat_template.jinja").unlink()

@@ -331,6 +331,21 @@ def test_only_the_document_of_a_sequence_pair_is_cut() -> None:
     assert cut.own == whole.own[:-10] + whole.own[-1:]
 
 
+def test_an_instruction_that_leaves_no_room_for_a_query_is_the_one_to_blame() -> None:
+    template = TEMPLATES["qwen3", "text"]
+    with pytest.raises(Unscorable, match="no room for a query") as caught:
+        template.encode("who", "word " * 300, ["d"], Limits(256, 0))
+    problem = caught.value.problem
+    assert (problem.code, problem.field, problem.limit) == (
+        "instruction_too_long",
+        "instruction",
+        256,
+    )
+    with pytest.raises(Unscorable) as caught:
+        template.encode("word " * 200, "word " * 50, ["d"], Limits(256, 0))
+    assert caught.value.problem.field == "query"
+
+
 def test_a_query_that_leaves_no_room_is_refused_with_its_limit() -> None:
     template = TEMPLATES["qwen3", "text"]
     with pytest.raises(Unscorable) as caught:

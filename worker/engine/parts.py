@@ -64,7 +64,8 @@ def _backend(wrapper: Any) -> Tokenizer:
     # The Rust tokenizer itself: transformers' wrapper sets truncation and padding on every call,
     # which two threads must not do at once.
     tokenizer: Tokenizer | None = getattr(wrapper, "backend_tokenizer", None)
-    if tokenizer is None:
+    # Without files transformers makes an empty one.
+    if tokenizer is None or tokenizer.get_vocab_size() <= 1:
         raise UnsupportedModel("the model has no tokenizer.json; convert its tokenizer first")
     tokenizer.no_truncation()
     tokenizer.no_padding()

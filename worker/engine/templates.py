@@ -69,8 +69,13 @@ def refuse_instruction() -> Unscorable:
     return Unscorable("instruction_not_supported", detail, "instruction")
 
 
-def room_for_document(shared: Prefix, limits: Limits, beside: int = 0) -> int:
+def room_for_document(
+    shared: Prefix, limits: Limits, beside: int = 0, *, told: bool = False
+) -> int:
     """Tokens left for a document and the `beside` tokens that are tokenized with it.
+
+    Args:
+        told: an instruction is part of what is shared.
 
     Raises:
         Unscorable: there are none, or the query has too many.
@@ -83,6 +88,12 @@ def room_for_document(shared: Prefix, limits: Limits, beside: int = 0) -> int:
     least = LEAST_DOCUMENT_TOKENS + beside
     if room < least:
         longest = max(0, query + room - least)
+        if told and not longest:
+            detail = (
+                f"instruction: it leaves a pair of {limits.pair} tokens no room for a query; "
+                f"with this one it is {least - room} tokens too long"
+            )
+            raise Unscorable("instruction_too_long", detail, "instruction", limits.pair)
         detail = (
             f"query: {query} tokens; with this instruction and template a pair of {limits.pair} "
             f"tokens leaves room for {longest}"

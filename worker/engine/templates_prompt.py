@@ -42,7 +42,7 @@ class PromptTemplate:
     ) -> list[Pair]:
         laid = self._laid(instruction)
         shared = self._shared(query, instruction)
-        room = room_for_document(shared, limits, laid.beside)
+        room = room_for_document(shared, limits, laid.beside, told=instruction is not None)
         lead, trail = laid.layout.lead, laid.layout.trail
         encoded = self._documents([f"{lead}{document}{trail}" for document in documents])
         return [
