@@ -19,6 +19,7 @@ from torch.nn.functional import linear
 from rerankq.errors import SettingsError
 from worker.engine import compiling
 from worker.engine.attention import Attention, varlen
+from worker.engine.layers import PackedLayer
 from worker.engine.norms import epsilon_of, is_rms, weight_of
 
 _LAYERS = {"GemmaDecoderLayer", "LlamaDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer"}
@@ -54,7 +55,7 @@ class Norm:
     eps: float
 
 
-class FusedDecoder(nn.Module):
+class FusedDecoder(PackedLayer):
     """Does what the layer did; its weights are the layer's own, laid side by side.
 
     Args:
@@ -63,9 +64,8 @@ class FusedDecoder(nn.Module):
     """
 
     def __init__(self, layer: Any, passes: Passes, *, last: bool = False) -> None:
-        super().__init__()
+        super().__init__(layer)
         attention, mlp = layer.self_attn, layer.mlp
-        self.layer = layer
         self._passes = passes
         self._last = last
         self._width: int = attention.head_dim
@@ -105,16 +105,7 @@ class FusedDecoder(nn.Module):
             and type(mlp.act_fn).__name__ in _GATES
         )
 
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:  # what a model asks of its layers, such as their attention's type
-            return getattr(super().__getattr__("layer"), name)
-
-    def forward(self, states: Tensor, *args: Any, **options: Any) -> Any:
-        packed: Attention | None = options.get("packed")
-        if packed is None:
-            return self.layer(states, *args, **options)
+    def of_packed(self, states: Tensor, packed: Attention, /, *args: Any, **options: Any) -> Tensor:
         # Triton launches on the thread's current device, whichever the model's is.
         with torch.cuda.device(states.get_device()):
             return self._fused(states[0], packed, *options["position_embeddings"])[None]

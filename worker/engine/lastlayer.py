@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from worker.engine.attention import Attention
+from worker.engine.layers import PackedLayer
 
 
 def trimmed(layer: nn.Module) -> nn.Module | None:
@@ -22,24 +23,10 @@ def trimmed(layer: nn.Module) -> nn.Module | None:
     return None
 
 
-class _Trimmed(nn.Module):
+class _Trimmed(PackedLayer):
     parts: tuple[str, ...]
-    layer: Any
 
-    def __init__(self, layer: Any) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:  # what a model asks of its layers, such as their attention's type
-            return getattr(super().__getattr__("layer"), name)
-
-    def forward(self, states: Tensor, *args: Any, **options: Any) -> Any:
-        packed: Attention | None = options.get("packed")
-        if packed is None:
-            return self.layer(states, *args, **options)
+    def of_packed(self, states: Tensor, packed: Attention, /, *args: Any, **options: Any) -> Tensor:
         return self.scored(states, packed.packing.rows, *args, only_scored=True, **options)
 
     def scored(self, states: Tensor, rows: Tensor, *args: Any, **options: Any) -> Tensor:
