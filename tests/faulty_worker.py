@@ -15,7 +15,7 @@ import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
-from worker import __main__, coalescer
+from worker import __main__, device
 from worker.engine.hosted import HostedEngine
 from worker.engine.interface import EngineBroken, Launch, Pair
 
@@ -40,7 +40,7 @@ def encode(
 def prepare(self: HostedEngine, pairs: Sequence[Pair]) -> Launch:
     launch = _prepare(self, pairs)
     faults = [_faults[pair.own] for pair in pairs if pair.own in _faults]
-    return (lambda: happen(faults[0])) if faults else launch
+    return Launch(lambda: happen(faults[0])) if faults else launch
 
 
 def happen(fault: str) -> NoReturn:
@@ -55,7 +55,7 @@ def happen(fault: str) -> NoReturn:
 if __name__ == "__main__":
     HostedEngine.encode = encode  # type: ignore[method-assign]
     HostedEngine.prepare = prepare  # type: ignore[method-assign]
-    coalescer.LEAST_PATIENCE_S = float(os.environ.get("FAULTY_PATIENCE_S", "2"))
-    coalescer.FIRST_PATIENCE_S = coalescer.LEAST_PATIENCE_S
-    coalescer.PATIENCE = 0
+    device.LEAST_PATIENCE_S = float(os.environ.get("FAULTY_PATIENCE_S", "2"))
+    device.FIRST_PATIENCE_S = device.LEAST_PATIENCE_S
+    device.PATIENCE = 0
     sys.exit(__main__.main())

@@ -10,31 +10,20 @@ place in a batch, and its score.
 from __future__ import annotations
 
 import logging
-import math
 import threading
-import time
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from queue import SimpleQueue
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable
 
 from rerankq.status import Lane
-from worker import metrics, traces, vital
+from worker import metrics, vital
 from worker.budget import TokenBudget
-from worker.engine.interface import Engine, EngineBroken, Launch, OutOfMemory, PairFailed
-from worker.planner import cost, plan
+from worker.device import Device, Formed
+from worker.engine.interface import Engine, Launch
+from worker.planner import LOOKAHEAD_BUDGETS, plan
 from worker.turns import Turns
-from worker.work import Batch, Item, Work, alive, pairs_of, twins, works_of
+from worker.work import Batch, Draining, Item, Work, alive, pairs_of, twins, works_of
 
 log = logging.getLogger(__name__)
-
-LEAST_PATIENCE_S = 60.0  # with a batch, before the device is taken for hung
-FIRST_PATIENCE_S = 3_600.0  # while no rate is known: a large model on a CPU takes minutes
-PATIENCE = 50  # times what the batch should take, if that is longer
-
-
-class Draining(Exception):
-    """This worker is going away; the work has to be done by another."""
 
 
 class Coalescer:
@@ -59,18 +48,13 @@ class Coalescer:
         self._turns = Turns(engine.profile.token_budget)
         self._changed = threading.Condition()
         self._stopping = False
-        self._may_form = threading.Semaphore(1)
-        self._formed: SimpleQueue[Formed | None] = SimpleQueue()
-        self._former = vital.thread("former", self._form)
-        self._device = vital.thread("device", self._run)
-        self.busy_s = 0.0
-        self.tokens_per_s = 0.0  # learned from batches that are at least half full
-        self._full_seen = False
-        self._on_device: OnDevice | None = None
+        self.device = Device(engine, self._budget)
+        self._former_thread = vital.thread("former", self._form)
+        self._device_thread = vital.thread("device", self.device.run)
 
     def start(self) -> None:
-        self._former.start()
-        self._device.start()
+        self._former_thread.start()
+        self._device_thread.start()
 
     def submit(self, work: Work) -> None:
         """Add a work's pairs; `work.done` is called when they are scored.
@@ -84,8 +68,9 @@ class Coalescer:
         with self._changed:
             if self._stopping:
                 raise Draining
-            self._waiting += [Item(work, index) for index in range(len(work.pairs))]
-            self._waiting.sort(key=_order)
+            items = [Item(work, index) for index in range(len(work.pairs))]
+            at = bisect_right(self._waiting, _order(items[0]), key=_order)
+            self._waiting[at:at] = items
             self._changed.notify()
 
     def drop(self, works: Iterable[Work]) -> None:
@@ -98,23 +83,23 @@ class Coalescer:
     def drain(self) -> None:
         """Let the batch on the device end and start no other. What is left is not scored."""
         with self._changed:
-            self._stopping = True
+            self._stopping = self.device.stopping = True
             left = {id(item.work): item.work for item in self._waiting}
             self._waiting = []
             self._changed.notify()
-        if self._device.ident is not None:
-            self._device.join()
+        if self._device_thread.ident is not None:
+            self._device_thread.join()
         for work in left.values():
             work.fail(Draining())
 
     def _form(self) -> None:
         while True:
-            self._may_form.acquire()
+            self.device.wanted.acquire()
             batch = self._next_batch()
             if batch is None:
-                self._formed.put(None)
+                self.device.inbox.put(None)
                 return
-            self._formed.put(Formed(batch, self._prepared(batch)))
+            self.device.inbox.put(Formed(batch, self._prepared(batch)))
 
     def _next_batch(self) -> Batch | None:
         """The next batch that has anything left in it; None when draining."""
@@ -135,14 +120,13 @@ class Coalescer:
         interactive, bulk = self._waiting[:bulk_from], self._waiting[bulk_from:]
         lanes = [bulk, interactive] if self._turns.bulk else [interactive, bulk]
         leading, others = lanes if lanes[0] else reversed(lanes)
-        rows = twins(leading + others)
+        profile, budget = self._engine.profile, self._budget.tokens
+        # Of no more than a plan looks at: this thread and the device's share one interpreter.
+        rows = twins(leading + others, LOOKAHEAD_BUDGETS * budget)
         led = sum(_is_bulk(same[0]) is _is_bulk(leading[0]) for same in rows)
-        profile = self._engine.profile
-        chosen = plan(pairs_of(rows), self._budget.tokens, profile.layout, led)
-        batch = [rows[i] for i in chosen]
-        taken = set(chosen)
-        left = (item for i, same in enumerate(rows) if i not in taken for item in same)
-        self._waiting = sorted(left, key=_order)
+        batch = [rows[i] for i in plan(pairs_of(rows), budget, profile.layout, led)]
+        taken = {id(item) for same in batch for item in same}
+        self._waiting = [item for item in self._waiting if id(item) not in taken]
         for same in batch:
             self._turns.count(same[0].work.lane, same[0].pair.length, bool(bulk))
         return batch
@@ -153,139 +137,6 @@ class Coalescer:
         except Exception as error:  # met again at the launch, where the batch is halved
             log.debug("batch not prepared", exc_info=error)
             return None
-
-    def _run(self) -> None:
-        while (formed := self._formed.get()) is not None:
-            self._may_form.release()
-            # Since it was formed, some of it may have been dropped.
-            batch = alive(formed.batch)
-            if self._stopping:
-                _hand_back(batch)
-            elif batch:
-                self._observe_waits(batch)
-                self._on_device = OnDevice(batch, self._due(batch))
-                self._score(batch, formed.launch if len(batch) == len(formed.batch) else None)
-                self._on_device = None
-
-    @property
-    def on_device(self) -> OnDevice | None:
-        """What the device works on now."""
-        return self._on_device
-
-    def _due(self, batch: Batch) -> float:
-        """When even a slow device has scored it, pair by pair if need be."""
-        tokens = self._cost(batch)
-        if not self.tokens_per_s:
-            return time.monotonic() + FIRST_PATIENCE_S
-        return time.monotonic() + max(LEAST_PATIENCE_S, PATIENCE * tokens / self.tokens_per_s)
-
-    def _cost(self, batch: Batch) -> int:
-        return cost(pairs_of(batch), self._engine.profile.layout)
-
-    def _observe_waits(self, batch: Batch) -> None:
-        now = time.monotonic()
-        for work in works_of(batch):
-            if not work.launched:
-                work.launched = True
-                metrics.QUEUE_WAIT.observe(work.waited_s + now - work.received)
-
-    def _score(self, batch: Batch, launch: Launch | None = None) -> None:
-        """Score a batch; where that fails, its halves, so that one pair's error stays its own."""
-        started = time.monotonic()
-        try:
-            launch = launch or self._engine.prepare(pairs_of(batch))
-            scores = launch()
-            if not all(map(math.isfinite, scores)):
-                raise ArithmeticError("the model's score is not a finite number")
-        except EngineBroken:
-            raise  # this thread is vital: the process ends, and its leases go to others
-        except Exception as error:
-            failure = error.with_traceback(None)  # it holds the batch's tensors
-        else:
-            self._account(batch, time.monotonic() - started)
-            _hand_out(batch, scores)
-            return
-        log.warning("batch failed", extra={"pairs": len(batch), "reason": type(failure).__name__})
-        if len(batch) == 1:
-            for item in batch[0]:
-                item.work.fail(_of_one(item, failure))
-            return
-        if isinstance(failure, OutOfMemory):
-            metrics.OOM_SPLITS.inc()
-            self._budget.refuse(self._cost(batch))
-        middle = len(batch) // 2
-        for half in (batch[:middle], batch[middle:]):
-            if left := alive(half):
-                self._score(left)
-
-    def _account(self, batch: Batch, seconds: float) -> None:
-        tokens = sum(pair.length for pair in pairs_of(batch))
-        computed = self._cost(batch)
-        self.busy_s += seconds
-        self._learn_rate(tokens / max(seconds, 1e-6), full=2 * computed >= self._budget.tokens)
-        self._budget.accept(computed)
-        metrics.TOKEN_BUDGET.set(self._budget.tokens)
-        metrics.FORWARD.observe(seconds)
-        metrics.PAIRS.inc(sum(map(len, batch)))
-        metrics.TOKENS.labels("scored").inc(tokens)
-        metrics.TOKENS.labels("padding").inc(max(0, computed - tokens))
-        metrics.TOKENS.labels("shared").inc(max(0, tokens - computed))
-        metrics.BATCH_PAIRS.observe(len(batch))
-        metrics.BATCH_TOKENS.observe(computed)
-        metrics.BATCH_JOBS.observe(len({work.job for work in works_of(batch)}))
-        traces.scored(batch, seconds, computed)
-
-    def _learn_rate(self, rate: float, *, full: bool) -> None:
-        # A batch far from full only says what the device can do at least.
-        if full:
-            self.tokens_per_s += (rate - self.tokens_per_s) * (0.1 if self._full_seen else 1.0)
-            self._full_seen = True
-        elif not self._full_seen:
-            self.tokens_per_s = max(self.tokens_per_s, rate)
-
-
-@dataclass(frozen=True, slots=True)
-class OnDevice:
-    """A launched batch, and the monotonic time after which the device must be taken for hung."""
-
-    batch: Batch
-    due: float
-
-    @property
-    def entries(self) -> set[str]:
-        return {work.entry for work in works_of(self.batch) if work.entry}
-
-
-@dataclass(frozen=True, slots=True)
-class Formed:
-    """A batch and what launches it; without that it is prepared on the device's thread."""
-
-    batch: Batch
-    launch: Launch | None
-
-
-def _hand_out(batch: Batch, scores: Sequence[float]) -> None:
-    for same, score in zip(batch, scores, strict=True):
-        for item in same:
-            item.work.put(item.index, score)
-
-
-def _of_one(item: Item, failure: Exception) -> PairFailed:
-    work, tokens = item.work, item.pair.length
-    document = work.first + work.places[item.index]
-    if isinstance(failure, OutOfMemory):
-        detail = f"document {document}: its {tokens} tokens alone do not fit the device's memory"
-        error = PairFailed("out_of_memory", detail)
-    else:
-        detail = f"document {document}: the model could not score it; the worker's log says why"
-        error = PairFailed("scoring_failed", detail)
-    error.__cause__ = failure
-    return error
-
-
-def _hand_back(batch: Batch) -> None:
-    for work in works_of(batch):
-        work.fail(Draining())
 
 
 def _is_bulk(item: Item) -> bool:

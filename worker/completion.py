@@ -20,10 +20,9 @@ from rerankq.ledger.store import Ledger
 from rerankq.schema import Problem
 from rerankq.status import JobStatus
 from worker import vital
-from worker.coalescer import Draining
 from worker.engine.interface import PairFailed, Profile, Unscorable
 from worker.holdings import Holdings
-from worker.work import Work
+from worker.work import Draining, Work
 
 log = logging.getLogger(__name__)
 

@@ -18,14 +18,14 @@ from rerankq.ledger.codec import JobContext, ShardInput
 from rerankq.ledger.store import Ledger
 from rerankq.schema import Problem
 from worker import metrics, traces, vital
-from worker.coalescer import Coalescer, Draining
+from worker.coalescer import Coalescer
 from worker.completion import Completion
 from worker.encoder import Encoder
 from worker.engine.interface import Unscorable
 from worker.holdings import Holdings
 from worker.room import Closed, Room
 from worker.turns import Turns
-from worker.work import Work
+from worker.work import Draining, Work
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +125,7 @@ class Intake:
     def _take(self) -> Take:
         room, idle = self._room.free, self._room.idle
         # What is taken alone by a worker that does nothing is launched next, and at once.
-        mark = self._room.empty and self._coalescer.on_device is None
+        mark = self._room.empty and self._coalescer.device.current is None
         now = time.monotonic()
         answer = self._ledger.run(
             calls.take(

@@ -19,7 +19,8 @@ from rerankq.ledger.records import WorkerInfo
 from rerankq.ledger.store import Ledger
 from worker import metrics, vital
 from worker.busy import BusyMinute
-from worker.coalescer import LEAST_PATIENCE_S, Coalescer
+from worker.coalescer import Coalescer
+from worker.device import LEAST_PATIENCE_S
 from worker.engine.interface import Engine
 from worker.holdings import Holdings
 from worker.work import Work
@@ -138,7 +139,7 @@ class Keeper:
             self.after_drop()
 
     def _beat(self) -> None:
-        now = {"state": self.state, "tokens_per_s": self._coalescer.tokens_per_s}
+        now = {"state": self.state, "tokens_per_s": self._coalescer.device.tokens_per_s}
         now_ms, drain = self._ledger.heartbeat(self._info.model_copy(update=now), self._busy)
         self._redis_ahead_ms = now_ms - time.monotonic() * 1000
         if drain and self.state == "ready":
@@ -151,7 +152,7 @@ class Keeper:
         if now - self._ticked_at > SLEPT_S:
             # This process was stopped meanwhile, and so was the device.
             self._patient_until = now + SLEPT_S + LEAST_PATIENCE_S
-        on_device = self._coalescer.on_device
+        on_device = self._coalescer.device.current
         if now < self._patient_until:
             return
         if on_device and now > on_device.due:
@@ -167,7 +168,7 @@ class Keeper:
         What is on the device, or with the tokenizer for too long, is left to its lease, so that the
         loss is counted against it.
         """
-        on_device = self._coalescer.on_device
+        on_device = self._coalescer.device.current
         to_blame = self._holdings.tokenizing_for(TOKENIZER_PATIENCE_S)
         to_blame |= on_device.entries if on_device else set()
         innocent = [entry for entry in self._holdings.entries() if entry not in to_blame]
@@ -176,7 +177,7 @@ class Keeper:
         self._ledger.forget_worker(self._worker)
 
     def _measure(self) -> None:
-        now, busy = time.monotonic(), self._coalescer.busy_s
+        now, busy = time.monotonic(), self._coalescer.device.busy_s
         metrics.BUSY.set(min(1.0, (busy - self._busy_before) / (now - self._ticked_at)))
         self._busy_before, self._ticked_at = busy, now
         self._busy = self._busy_minute.look(now, busy)

@@ -26,12 +26,11 @@ from rerankq.ledger.shards import texts_of
 from rerankq.ledgered import LedgeredTask, job_of
 from rerankq.schema import JobRequest, Ranking
 from rerankq.status import Lane
-from worker.coalescer import Draining
 from worker.engine.interface import Unscorable
 from worker.ranking import ranking, stored
 from worker.room import Closed
 from worker.service import Worker
-from worker.work import Work
+from worker.work import Draining, Work
 
 log = logging.getLogger(__name__)
 
@@ -202,7 +201,7 @@ def _scored(task: Task, worker: Worker, request: JobRequest, texts: list[str]) -
         texts,
         shard_tokens=worker.settings.shard_tokens,
         max_length=worker.engine.profile.max_length,
-        tokens_per_s=worker.coalescer.tokens_per_s or None,
+        tokens_per_s=worker.coalescer.device.tokens_per_s or None,
     )
     tokens = shape.entry_tokens * len(shape.bounds)
     queue = task.request.delivery_info.get("routing_key")

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from worker.traces import Traced
 
 
+class Draining(Exception):
+    """This worker is going away; the work has to be done by another."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What there is to say of one document.
@@ -129,12 +133,23 @@ Twins = list[Item]  # items of equal pairs, at least one; they are scored once
 Batch = list[Twins]
 
 
-def twins(items: Iterable[Item]) -> list[Twins]:
-    """Items of equal pairs together, in the order of the first of each."""
+def twins(items: Iterable[Item], tokens: int) -> list[Twins]:
+    """Items of equal pairs together, in the order of the first of each.
+
+    Args:
+        tokens: of different pairs; no more of the items are looked at, but for at least one.
+    """
     found: dict[tuple[int, tuple[int, ...]], Twins] = {}
     for item in items:
+        pair = item.pair
         # By the prefix's identity, as `Pair` has it: equal ones are one object.
-        found.setdefault((id(item.pair.shared), item.pair.own), []).append(item)
+        same = found.setdefault((id(pair.shared), pair.own), [])
+        if not same:
+            tokens -= pair.length
+            if tokens < 0 and len(found) > 1:
+                found.popitem()
+                break
+        same.append(item)
     return list(found.values())
 
 

@@ -46,11 +46,11 @@ class SimulatedDevice:
         seconds = self._token_s * cost(pairs, self.profile.layout)
         scores = [_score(pair.own) for pair in pairs]
 
-        def launch() -> list[float]:
+        def wait() -> list[float]:
             time.sleep(seconds)
             return scores
 
-        return launch
+        return Launch(lambda: wait)
 
     def memory(self) -> dict[str, int]:
         return {}

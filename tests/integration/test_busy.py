@@ -64,7 +64,7 @@ def test_after_a_long_sleep_nobody_is_out_before_it_could_speak(bench: Bench) ->
 
 
 class IdleHalfOfTheTime(MagicMock):
-    on_device = None
+    current = None
     tokens_per_s = 0.0
     since = time.monotonic()
 
@@ -76,7 +76,7 @@ class IdleHalfOfTheTime(MagicMock):
 def test_a_worker_says_it_by_itself(bench: Bench) -> None:
     engine = MagicMock(**{"memory.return_value": {}})
     holdings = Holdings(Room(100, reserve=0))
-    coalescer = IdleHalfOfTheTime(since=time.monotonic())
+    coalescer = MagicMock(device=IdleHalfOfTheTime(since=time.monotonic()))
     times = {"lease_ms": 1_000, "max_strikes": STRIKES}
     keeper = Keeper(bench.ledger, engine, coalescer, holdings, info("a"), **times)
     keeper.start()

@@ -76,7 +76,7 @@ def test_what_is_launched_at_once_is_marked_by_the_take(
 ) -> None:
     room = Room(10 * TOKENS, reserve=0)
     room.admit_task(tasks, bulk=False)
-    coalescer = MagicMock(on_device=on_device)
+    coalescer = MagicMock(**{"device.current": on_device})
     parts = MagicMock(), coalescer, MagicMock(), Holdings(room), room
     intake = Intake(bench.ledger, *parts, holder("w"))
     begun = []

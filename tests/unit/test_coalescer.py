@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from queue import SimpleQueue
 
 import pytest
@@ -12,9 +13,11 @@ from hypothesis import strategies as st
 
 from rerankq.status import Lane
 from tests.conftest import eventually
-from worker.coalescer import Coalescer, Draining
+from worker.budget import TokenBudget
+from worker.coalescer import Coalescer
+from worker.device import Device, Formed
 from worker.engine.interface import Launch, Layout, Pair, PairFailed, Profile
-from worker.work import Work, alive, works_of
+from worker.work import Draining, Item, Work, alive, works_of
 
 POISON, NAN = 666, 667
 
@@ -35,7 +38,7 @@ class HeldEngine:
 
     def prepare(self, pairs: Sequence[Pair]) -> Launch:
         tokens = [pair.own[0] for pair in pairs]
-        return lambda: self._score(tokens)
+        return Launch(lambda: lambda: self._score(tokens))
 
     def _score(self, tokens: list[int]) -> list[float]:
         self.batches.append(tokens)
@@ -115,7 +118,7 @@ def test_an_idle_device_never_waits_and_the_next_batch_takes_what_came_meanwhile
     coalescer.submit(work(1))
     engine.entered.get(timeout=5)  # at once, though the batch is far from full
     coalescer.submit(work(2))
-    eventually(lambda: coalescer._formed.qsize() == 1, 5)
+    eventually(lambda: coalescer.device.inbox.qsize() == 1, 5)
     for n in range(3, 8):
         coalescer.submit(work(n, job=str(n)))
     engine.go.release()
@@ -129,7 +132,7 @@ def test_urgent_work_goes_before_what_waits(engine: HeldEngine, coalescer: Coale
     coalescer.submit(work(0))
     engine.entered.get(timeout=5)
     coalescer.submit(work(1))
-    eventually(lambda: coalescer._formed.qsize() == 1, 5)
+    eventually(lambda: coalescer.device.inbox.qsize() == 1, 5)
     coalescer.submit(work(*range(100, 130), order=50.0))
     coalescer.submit(work(7, order=10.0))
     engine.go.release()
@@ -143,7 +146,7 @@ def test_bulk_work_of_long_ago_lets_interactive_work_pass(
 ) -> None:
     coalescer.submit(work(*range(100, 150), order=-1e9, lane=Lane.BULK))
     engine.entered.get(timeout=5)
-    eventually(lambda: coalescer._formed.qsize() == 1, 5)
+    eventually(lambda: coalescer.device.inbox.qsize() == 1, 5)
     coalescer.submit(work(7))
     engine.go.release()
     run(engine, 2)
@@ -171,7 +174,7 @@ def test_equal_pairs_are_scored_once_and_cost_the_batch_nothing(
     coalescer.submit(work(0))
     engine.entered.get(timeout=5)
     coalescer.submit(work(0))
-    eventually(lambda: coalescer._formed.qsize() == 1, 5)
+    eventually(lambda: coalescer.device.inbox.qsize() == 1, 5)
     works = [work(*range(10), *range(10), job=str(n)) for n in range(3)]
     for each in works:
         coalescer.submit(each)
@@ -191,7 +194,7 @@ def test_what_is_dropped_after_forming_takes_no_equal_pair_along(
         gone, kept = work(1, 2), work(1)
         coalescer.submit(gone)
         coalescer.submit(kept)
-    eventually(lambda: coalescer._formed.qsize() == 1, 5)
+    eventually(lambda: coalescer.device.inbox.qsize() == 1, 5)
     coalescer.drop([gone])
     engine.go.release()
     run(engine, 1)
@@ -240,7 +243,7 @@ def test_however_pairs_repeat_each_work_has_its_own_scores_in_order(
         assert batch is not None
         coalescer.drop(each for each in works_of(batch) if id(each) in drops)
         if left := alive(batch):
-            coalescer._score(left)
+            coalescer.device.score(left)
     for each, (tokens, *_) in zip(works, asked, strict=True):
         if id(each) not in drops:
             assert (each.error is not None) == (POISON in tokens)
@@ -290,7 +293,7 @@ def test_dropped_work_is_not_scored_even_if_it_was_formed(
     engine.entered.get(timeout=5)
     formed, waiting = work(1), work(2)
     coalescer.submit(formed)
-    eventually(lambda: coalescer._formed.qsize() == 1, 5)
+    eventually(lambda: coalescer.device.inbox.qsize() == 1, 5)
     coalescer.submit(waiting)
     coalescer.drop([formed, waiting])
     coalescer.submit(work(3))
@@ -302,14 +305,14 @@ def test_dropped_work_is_not_scored_even_if_it_was_formed(
 
 def test_the_rate_is_learned_from_full_batches_that_were_scored(coalescer: Coalescer) -> None:
     for rate in (10.0, 5.0):
-        coalescer._learn_rate(rate, full=False)
-    assert coalescer.tokens_per_s == 10, "as long as nothing better is known"
-    coalescer._learn_rate(1000.0, full=True)
-    assert coalescer.tokens_per_s == 1000
-    coalescer._learn_rate(10.0, full=False)
-    assert coalescer.tokens_per_s == 1000
-    coalescer._learn_rate(2000.0, full=True)
-    assert coalescer.tokens_per_s == 1100
+        coalescer.device.learn_rate(rate, full=False)
+    assert coalescer.device.tokens_per_s == 10, "as long as nothing better is known"
+    coalescer.device.learn_rate(1000.0, full=True)
+    assert coalescer.device.tokens_per_s == 1000
+    coalescer.device.learn_rate(10.0, full=False)
+    assert coalescer.device.tokens_per_s == 1000
+    coalescer.device.learn_rate(2000.0, full=True)
+    assert coalescer.device.tokens_per_s == 1100
 
 
 def test_a_batch_that_fails_counts_as_no_work(engine: HeldEngine, coalescer: Coalescer) -> None:
@@ -317,8 +320,8 @@ def test_a_batch_that_fails_counts_as_no_work(engine: HeldEngine, coalescer: Coa
     engine.go.release()
     coalescer.submit(broken)
     eventually(lambda: ended == [broken], 5)
-    assert coalescer.tokens_per_s == 0
-    assert coalescer.busy_s == 0
+    assert coalescer.device.tokens_per_s == 0
+    assert coalescer.device.busy_s == 0
 
 
 def test_drain_ends_the_batch_on_the_device_and_hands_the_rest_back(
@@ -328,7 +331,7 @@ def test_drain_ends_the_batch_on_the_device_and_hands_the_rest_back(
     coalescer.submit(on_device)
     engine.entered.get(timeout=5)
     coalescer.submit(formed)
-    eventually(lambda: coalescer._formed.qsize() == 1, 5)
+    eventually(lambda: coalescer.device.inbox.qsize() == 1, 5)
     coalescer.submit(waiting)
     drain = threading.Thread(target=coalescer.drain)
     drain.start()
@@ -341,3 +344,98 @@ def test_drain_ends_the_batch_on_the_device_and_hands_the_rest_back(
     assert isinstance(formed.error, Draining)
     assert isinstance(waiting.error, Draining)
     assert engine.batches == [[0]]
+
+
+class LikeGpu(HeldEngine):
+    """Works by itself: a batch is started at once, and scored when the test lets it go."""
+
+    def prepare(self, pairs: Sequence[Pair]) -> Launch:
+        tokens = [pair.own[0] for pair in pairs]
+        return Launch(lambda: self._start(tokens), works_by_itself=True)
+
+    def _start(self, tokens: list[int]) -> Callable[[], list[float]]:
+        if POISON in tokens:
+            raise RuntimeError("at the start")
+        self.batches.append(tokens)
+        self.entered.put(len(tokens))
+
+        def wait() -> list[float]:
+            self.go.acquire()
+            return [float(token) for token in tokens]
+
+        return wait
+
+
+@pytest.fixture
+def gpu() -> LikeGpu:
+    return LikeGpu()
+
+
+@contextmanager
+def running(engine: LikeGpu, *works: Work) -> Iterator[Device]:
+    """A device's thread over batches of one work each, all formed before it takes the first."""
+    device = Device(engine, TokenBudget(100))
+    device.learn_rate(1e6, full=True)
+    for each in works:
+        batch = [[Item(each, index)] for index in range(len(each.pairs))]
+        device.inbox.put(Formed(batch, engine.prepare(each.pairs)))
+    device.inbox.put(None)
+    thread = threading.Thread(target=device.run)
+    thread.start()
+    try:
+        yield device
+    finally:
+        for _ in range(100):
+            engine.go.release()
+        thread.join(5)
+    assert not thread.is_alive()
+
+
+def test_a_gpu_is_given_the_batch_behind_before_the_first_has_ended_but_no_third(
+    gpu: LikeGpu,
+) -> None:
+    works = [work(n, job=str(n)) for n in range(4)]
+    with running(gpu, *works) as device:
+        assert [gpu.entered.get(timeout=5) for _ in range(2)] == [1, 1]
+        eventually(lambda: device.inbox.qsize() == 3, 5)  # two batches and the end
+        assert (gpu.batches, ended) == ([[0], [1]], [])
+        gpu.go.release()
+        gpu.entered.get(timeout=5)
+        assert (gpu.batches, ended) == ([[0], [1], [2]], works[:1])
+    assert ended == works
+    assert [each.scores for each in works] == [[0.0], [1.0], [2.0], [3.0]]
+    assert device.current is None
+
+
+def test_behind_a_long_batch_none_is_started(gpu: LikeGpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.device.SHORT_S", 0.0)
+    with running(gpu, work(1), work(2)):
+        gpu.entered.get(timeout=5)
+        gpu.go.release()
+        gpu.entered.get(timeout=5)
+        assert len(ended) == 1
+
+
+def test_a_batch_that_fails_at_its_start_waits_for_the_one_ahead_and_is_halved(
+    gpu: LikeGpu,
+) -> None:
+    first, second = work(1), work(2, POISON, 3)
+    gpu.go = threading.Semaphore(100)
+    with running(gpu, first, second) as device:
+        eventually(lambda: len(ended) == 2, 5)
+    assert ended == [first, second]
+    assert first.scores == [1.0]
+    assert isinstance(second.error, PairFailed)
+    assert [3] in gpu.batches or [2] in gpu.batches
+    assert device.current is None
+
+
+def test_drained_while_two_are_on_the_device_both_end_and_no_third(gpu: LikeGpu) -> None:
+    works = [work(n) for n in range(3)]
+    with running(gpu, *works) as device:
+        for _ in range(2):
+            gpu.entered.get(timeout=5)
+        device.stopping = True
+    assert [each.error for each in works[:2]] == [None, None]
+    assert isinstance(works[2].error, Draining)
+    assert gpu.batches == [[0], [1]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -90,3 +91,19 @@ def test_a_poisoned_device_breaks_the_engine(
     monkeypatch.setattr(small, "_failure", lambda: torch.AcceleratorError("illegal access"))
     with pytest.raises(EngineBroken, match="illegal access"):
         engine.prepare(engine.encode("query", None, ["word " * 900]))()
+
+
+def test_scores_on_their_way_from_a_gpu_are_waited_for(
+    engine: HostedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stream is a double; that the pass ran before is all a CPU can tell."""
+    stream = MagicMock()
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
+    pairs = engine.encode("query", None, ["one", "two words"])
+    wait = engine._started(engine._forward.collate(pairs))
+    arrived = stream.record_event.return_value
+    arrived.synchronize.assert_not_called()
+    assert wait() == [pytest.approx(engine.prepare(pairs)(), abs=1e-5)]
+    arrived.synchronize.side_effect = torch.AcceleratorError("illegal access")
+    with pytest.raises(EngineBroken, match="illegal access"):
+        wait()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from rerankq.settings import Settings
 from worker.engine import budget, golden, lanes, placement
@@ -22,7 +24,7 @@ from worker.engine.trial import least_times, preferred
 from worker.planner import spread
 
 log = logging.getLogger(__name__)
-
+T = TypeVar("T")
 
 TRIAL_TOKENS, TRIALS = 2_048, 3
 # How allocators say it that have no error of their own: the CPU's, cuBLAS's.
@@ -89,25 +91,47 @@ class HostedEngine:
         # On a GPU an id out of range would end the process, not the batch.
         if max(int(b.tensors["input_ids"].max()) for b in batches) >= self._vocabulary:
             raise ValueError("a token id is outside the model's vocabulary")
-        if self._device.type == "cuda":
+        cuda = self._device.type == "cuda"
+        if cuda:
             batches = [batch.pinned() for batch in batches]
-        return partial(self._launch, self._lanes, parts, batches)
+        start = partial(self._launch, self._lanes, parts, batches)
+        return Launch(start, works_by_itself=cuda)
 
     def _launch(
         self, way: Lanes, parts: Sequence[Sequence[int]], batches: Sequence[Batch]
-    ) -> list[float]:
-        found = way.run([partial(self._score, batch) for batch in batches])
-        scores = [0.0] * sum(map(len, parts))
-        for part, of_part in zip(parts, found, strict=True):
-            for index, score in zip(part, of_part, strict=True):
-                scores[index] = score
+    ) -> Callable[[], list[float]]:
+        if self._device.type == "cuda":
+            (batch,) = batches
+            return partial(_in_order, parts, self._started(batch))
+        work = [partial(self._guarded, partial(self._scored, batch)) for batch in batches]
+        return partial(_in_order, parts, partial(way.run, work))
+
+    def _started(self, batch: Batch) -> Callable[[], list[list[float]]]:
+        """Its scores are on their way when this returns; the result waits for them."""
+
+        def start() -> tuple[Tensor, torch.cuda.Event]:
+            scores = self._forward(batch.to(self._device))
+            # On its way at once: later it would come after the next batch.
+            found = scores.to("cpu", non_blocking=True)
+            return found, torch.cuda.current_stream(scores.device).record_event()
+
+        found, arrived = self._guarded(start)
+
+        def wait() -> list[list[float]]:
+            self._guarded(arrived.synchronize)
+            return [found.tolist()]
+
+        return wait
+
+    def _scored(self, batch: Batch) -> list[float]:
+        scores: list[float] = self._forward(batch.to(self._device)).tolist()
         return scores
 
     @torch.inference_mode()
-    def _score(self, batch: Batch) -> list[float]:
+    def _guarded(self, run: Callable[[], T]) -> T:
+        """What it returns, its errors as the interface has them."""
         try:
-            scores: list[float] = self._forward(batch.to(self._device)).tolist()
-            return scores
+            return run()
         except torch.OutOfMemoryError as error:
             reason = str(error)
         except torch.AcceleratorError as error:
@@ -160,6 +184,17 @@ def host(settings: Settings) -> HostedEngine:
     fields = {"load_s": round(time.perf_counter() - started, 2), "profile": str(engine.profile)}
     log.info("model loaded", extra=fields)
     return engine
+
+
+def _in_order(
+    parts: Sequence[Sequence[int]], wait: Callable[[], Sequence[Sequence[float]]]
+) -> list[float]:
+    """A batch's scores as it was given, from those of its parts, whose indexes these are."""
+    scores = [0.0] * sum(map(len, parts))
+    for part, of_part in zip(parts, wait(), strict=True):
+        for index, score in zip(part, of_part, strict=True):
+            scores[index] = score
+    return scores
 
 
 def _precision(loaded: Loaded, settings: Settings) -> str:

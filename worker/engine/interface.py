@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -102,20 +102,28 @@ class Profile:
     engine: str
 
 
-class Launch(Protocol):
-    """A batch that is ready for the device."""
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A batch that is ready for the device.
+
+    Exact: a pair's score does not depend on what else is in the batch, beyond the rounding of the
+    arithmetic (1e-5 in probability in float32).
+
+    Attributes:
+        start: gives it to the device; what that returns waits for the log-odds of relevance, in
+            order. Both are called from one thread only, which owns the device, and both raise
+            EngineBroken, after which no batch will succeed, or OutOfMemory or an exception of any
+            other kind, after which a smaller one may.
+        works_by_itself: `start` returns before the device has ended, so that a further batch may be
+            started meanwhile; otherwise the wait is the work.
+    """
+
+    start: Callable[[], Callable[[], list[float]]]
+    works_by_itself: bool = False
 
     def __call__(self) -> list[float]:
-        """Log-odds of relevance, in order. Called from one thread only, which owns the device.
-
-        Exact: a pair's score does not depend on what else is in the batch, beyond the rounding of
-        the arithmetic (1e-5 in probability in float32).
-
-        Raises:
-            EngineBroken: no batch will succeed any more.
-            OutOfMemory, or an exception of any other kind: a smaller batch may succeed.
-        """
-        ...
+        """Start it and wait."""
+        return self.start()()
 
 
 class Engine(Protocol):

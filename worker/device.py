@@ -1,0 +1,228 @@
+"""The thread that owns the device: batches in, scores to their works, a failure to its pair alone.
+
+Where the device works by itself, as a GPU does, it is given a batch before a short one ahead of it
+has ended: else it stood still while this thread hands out scores and waits for the interpreter.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import NoReturn
+
+from worker import metrics, traces
+from worker.budget import TokenBudget
+from worker.engine.interface import Engine, EngineBroken, Launch, OutOfMemory, PairFailed
+from worker.planner import cost
+from worker.work import Batch, Draining, Item, alive, pairs_of, works_of
+
+log = logging.getLogger(__name__)
+
+LEAST_PATIENCE_S = 60.0  # with a batch, before the device is taken for hung
+FIRST_PATIENCE_S = 3_600.0  # while no rate is known: a large model on a CPU takes minutes
+PATIENCE = 50  # times what the batch should take, if that is longer
+SHORT_S = 0.1  # work that comes now waits for a batch more behind such a one, and nobody minds
+
+
+@dataclass(frozen=True, slots=True)
+class Formed:
+    """A batch and what launches it; without that it is prepared on the device's thread."""
+
+    batch: Batch
+    launch: Launch | None
+
+
+@dataclass(slots=True)
+class OnDevice:
+    """A batch that is started, or about to be.
+
+    Attributes:
+        due: monotonic time after which the device must be taken for hung.
+        scores: waits for them; raises what went wrong.
+        short: a further batch may be started behind it.
+    """
+
+    batch: Batch
+    started: float
+    due: float
+    scores: Callable[[], list[float]] = list
+    short: bool = False
+
+    @property
+    def entries(self) -> set[str]:
+        return {work.entry for work in works_of(self.batch) if work.entry}
+
+
+class Device:
+    """Scores formed batches, one after the other.
+
+    Attributes:
+        inbox: batches in the order they are to be scored; None ends the thread.
+        wanted: released when the thread takes a batch, so that the next may be formed.
+        stopping: batches not started yet are handed back.
+        current: what the device works on now.
+        busy_s: it has worked so long.
+        tokens_per_s: learned from batches that are at least half full.
+    """
+
+    def __init__(self, engine: Engine, budget: TokenBudget) -> None:
+        self._engine = engine
+        self._budget = budget
+        self.inbox: SimpleQueue[Formed | None] = SimpleQueue()
+        self.wanted = threading.Semaphore(1)
+        self.stopping = False
+        self.current: OnDevice | None = None
+        self.busy_s = 0.0
+        self.tokens_per_s = 0.0
+        self._full_seen = False
+        self._free_since = 0.0
+
+    def run(self) -> None:
+        while (formed := self.inbox.get()) is not None:
+            self.current = self._take(formed)
+            while self.current is not None:
+                behind = self._take_behind(self.current)
+                self._finish(self.current)
+                self.current = behind
+
+    def score(self, batch: Batch) -> None:
+        """Start a batch and wait for it."""
+        self._finish(self._start(batch))
+
+    def _take_behind(self, current: OnDevice) -> OnDevice | None:
+        if not current.short:
+            return None
+        try:
+            formed = self.inbox.get_nowait()
+        except Empty:
+            return None
+        if formed is None:
+            self.inbox.put(None)  # for `run`
+            return None
+        return self._take(formed)
+
+    def _take(self, formed: Formed) -> OnDevice | None:
+        """Start what is left of a batch, if that is anything."""
+        self.wanted.release()
+        # Since it was formed, some of it may have been dropped.
+        batch = alive(formed.batch)
+        if self.stopping:
+            for work in works_of(batch):
+                work.fail(Draining())
+            return None
+        if not batch:
+            return None
+        _observe_waits(batch)
+        return self._start(batch, formed.launch if len(batch) == len(formed.batch) else None)
+
+    def _start(self, batch: Batch, launch: Launch | None = None) -> OnDevice:
+        now = time.monotonic()
+        expected_s = self._cost(batch) / self.tokens_per_s if self.tokens_per_s else math.inf
+        patience = max(LEAST_PATIENCE_S, PATIENCE * expected_s)
+        started = OnDevice(batch, now, now + min(FIRST_PATIENCE_S, patience))
+        self.current = self.current or started  # a start may hang, too
+        try:
+            launch = launch or self._engine.prepare(pairs_of(batch))
+            started.scores = launch.start()
+        except EngineBroken:
+            raise  # this thread is vital: the process ends, and its leases go to others
+        except Exception as error:  # met once those before it are finished
+            started.scores = partial(_raise, error.with_traceback(None))  # it holds tensors
+        else:
+            started.short = launch.works_by_itself and expected_s <= SHORT_S
+        return started
+
+    def _finish(self, current: OnDevice) -> None:
+        """Wait for scores and hand them out; where that fails, try the halves, so that one pair's
+        error stays its own."""
+        batch = current.batch
+        try:
+            scores = current.scores()
+            if not all(map(math.isfinite, scores)):
+                raise ArithmeticError("the model's score is not a finite number")
+        except EngineBroken:
+            raise
+        except Exception as error:
+            failure = error.with_traceback(None)
+        else:
+            self._account(batch, time.monotonic() - max(current.started, self._free_since))
+            self._free_since = time.monotonic()
+            _hand_out(batch, scores)
+            return
+        log.warning("batch failed", extra={"pairs": len(batch), "reason": type(failure).__name__})
+        if len(batch) == 1:
+            for item in batch[0]:
+                item.work.fail(_of_one(item, failure))
+            return
+        if isinstance(failure, OutOfMemory):
+            metrics.OOM_SPLITS.inc()
+            self._budget.refuse(self._cost(batch))
+        middle = len(batch) // 2
+        for half in (batch[:middle], batch[middle:]):
+            if left := alive(half):
+                self.score(left)
+
+    def _cost(self, batch: Batch) -> int:
+        return cost(pairs_of(batch), self._engine.profile.layout)
+
+    def _account(self, batch: Batch, seconds: float) -> None:
+        tokens = sum(pair.length for pair in pairs_of(batch))
+        computed = self._cost(batch)
+        self.busy_s += seconds
+        self.learn_rate(tokens / max(seconds, 1e-6), full=2 * computed >= self._budget.tokens)
+        self._budget.accept(computed)
+        metrics.TOKEN_BUDGET.set(self._budget.tokens)
+        metrics.FORWARD.observe(seconds)
+        metrics.PAIRS.inc(sum(map(len, batch)))
+        metrics.TOKENS.labels("scored").inc(tokens)
+        metrics.TOKENS.labels("padding").inc(max(0, computed - tokens))
+        metrics.TOKENS.labels("shared").inc(max(0, tokens - computed))
+        metrics.BATCH_PAIRS.observe(len(batch))
+        metrics.BATCH_TOKENS.observe(computed)
+        metrics.BATCH_JOBS.observe(len({work.job for work in works_of(batch)}))
+        traces.scored(batch, seconds, computed)
+
+    def learn_rate(self, rate: float, *, full: bool) -> None:
+        # A batch far from full only says what the device can do at least.
+        if full:
+            self.tokens_per_s += (rate - self.tokens_per_s) * (0.1 if self._full_seen else 1.0)
+            self._full_seen = True
+        elif not self._full_seen:
+            self.tokens_per_s = max(self.tokens_per_s, rate)
+
+
+def _raise(error: Exception) -> NoReturn:
+    raise error
+
+
+def _observe_waits(batch: Batch) -> None:
+    now = time.monotonic()
+    for work in works_of(batch):
+        if not work.launched:
+            work.launched = True
+            metrics.QUEUE_WAIT.observe(work.waited_s + now - work.received)
+
+
+def _hand_out(batch: Batch, scores: Sequence[float]) -> None:
+    for same, score in zip(batch, scores, strict=True):
+        for item in same:
+            item.work.put(item.index, score)
+
+
+def _of_one(item: Item, failure: Exception) -> PairFailed:
+    work, tokens = item.work, item.pair.length
+    document = work.first + work.places[item.index]
+    if isinstance(failure, OutOfMemory):
+        detail = f"document {document}: its {tokens} tokens alone do not fit the device's memory"
+        error = PairFailed("out_of_memory", detail)
+    else:
+        detail = f"document {document}: the model could not score it; the worker's log says why"
+        error = PairFailed("scoring_failed", detail)
+    error.__cause__ = failure
+    return error
