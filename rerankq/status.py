@@ -10,6 +10,10 @@ class Lane(StrEnum):
     BULK = "bulk"
 
 
+# The third set of entries, beside the lanes a job can be in: parts of batches, which are bulk work.
+CHUNKS = "chunks"
+
+
 class JobStatus(StrEnum):
     """The life of a job, one line per state."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -11,7 +11,8 @@ import redis.asyncio
 from redis.exceptions import NoScriptError
 
 from rerankq.errors import LaterVersion
-from rerankq.ledger import keys, scripts
+from rerankq.ledger import batches, keys, scripts
+from rerankq.ledger.batches import BATCH_FIELDS, BatchRecord
 from rerankq.ledger.calls import Call, Committed
 from rerankq.ledger.codec import Echo, ShardOutput
 from rerankq.ledger.keys import Key, Part, name
@@ -96,6 +97,11 @@ class AsyncLedger:
         values = await self._client.hmget(self.name(Key.JOB, job_id), HEADER_FIELDS)
         return JobRecord.decode(job_id, values)
 
+    async def batch(self, batch_id: str) -> BatchRecord | None:
+        """Raises: LaterVersion."""
+        values = await self._client.hmget(self.name(Key.JOB, batch_id), BATCH_FIELDS)
+        return BatchRecord.decode(batch_id, values)
+
     async def newest_jobs(
         self, owner: str, before: tuple[int, str] | None, count: int
     ) -> list[tuple[int, str, JobRecord | None]]:
@@ -104,21 +110,30 @@ class AsyncLedger:
         Args:
             before: (created ms, id) of the last one seen; None for the newest.
         """
+        rows = await self._newest(owner, before, count, HEADER_FIELDS)
+        return [(created, id_, _shown(JobRecord.decode, id_, row)) for created, id_, row in rows]
+
+    async def newest_batches(
+        self, owner: str, before: tuple[int, str] | None, count: int
+    ) -> list[tuple[int, str, BatchRecord | None]]:
+        """As `newest_jobs`."""
+        rows = await self._newest(batches.listed_as(owner), before, count, BATCH_FIELDS)
+        return [(created, id_, _shown(BatchRecord.decode, id_, row)) for created, id_, row in rows]
+
+    async def _newest(
+        self, owner: str, before: tuple[int, str] | None, count: int, fields: Sequence[str]
+    ) -> list[tuple[int, str, Sequence[bytes | None]]]:
         members = await self._newest_ids(owner, before, count)
         pipe = self._client.pipeline(transaction=False)
         for _, job_id in members:
-            pipe.hmget(self.name(Key.JOB, job_id), HEADER_FIELDS)
+            pipe.hmget(self.name(Key.JOB, job_id), fields)
         rows = await pipe.execute() if members else []
-        jobs = [
-            (created, job_id, _listed(job_id, values))
-            for (created, job_id), values in zip(members, rows, strict=True)
-        ]
         over = [
             job_id for (_, job_id), values in zip(members, rows, strict=True) if not any(values)
         ]
         if over:  # the next page shall not walk past them again
             await self._client.zrem(self.name(Key.JOBS, owner), *over)
-        return jobs
+        return [(*member, row) for member, row in zip(members, rows, strict=True)]
 
     async def _newest_ids(
         self, owner: str, before: tuple[int, str] | None, count: int
@@ -210,8 +225,12 @@ class AsyncLedger:
         return subscription
 
 
-def _listed(job_id: str, values: Sequence[bytes | None]) -> JobRecord | None:
+def _shown(
+    decode: Callable[[str, Sequence[bytes | None]], T | None],
+    job_id: str,
+    values: Sequence[bytes | None],
+) -> T | None:
     try:
-        return JobRecord.decode(job_id, values)
+        return decode(job_id, values)
     except LaterVersion:
         return None  # one such job must not spoil the page

@@ -12,7 +12,7 @@ from typing import Any, Generic, Literal, TypeVar
 from rerankq.ledger.codec import VERSION, ShardOutput
 from rerankq.ledger.keys import split_entry
 from rerankq.schema import Problem
-from rerankq.status import JobStatus, Lane
+from rerankq.status import CHUNKS, JobStatus, Lane
 
 T = TypeVar("T")
 Arg = str | bytes | int | float
@@ -46,6 +46,7 @@ class Taken:
     """A leased entry.
 
     Attributes:
+        lane: None for a batch's.
         fair_score: its place among others, in ms; lower goes first.
         tokens: estimated at submission.
         waited_ms: since the job was accepted.
@@ -55,7 +56,7 @@ class Taken:
     """
 
     entry: str
-    lane: Lane
+    lane: Lane | None
     fair_score: float
     tokens: int
     waited_ms: int
@@ -133,14 +134,19 @@ def take(
     bulk_turn: bool,
     idle: bool,
     mark: bool = False,
+    chunks: int = 0,
 ) -> Call[Take]:
-    """With `mark` a single entry is marked as by `hold`, which saves an idle worker that call."""
-    return _take(holder, most, room, bulk_room, int(bulk_turn), int(idle), 0, int(mark))
+    """With `mark` a single entry is marked as by `hold`, which saves an idle worker that call.
+
+    Args:
+        chunks: so many of batches at most, beside the others.
+    """
+    return _take(holder, most, room, bulk_room, int(bulk_turn), int(idle), 0, int(mark), chunks)
 
 
 def take_alone(holder: Holder) -> Call[Take]:
     """One suspect at most, by a worker that holds nothing."""
-    return _take(holder, 1, 0, 0, 0, 1, 1, 0)
+    return _take(holder, 1, 0, 0, 0, 1, 1, 0, 0)
 
 
 def _take(holder: Holder, *how: int) -> Call[Take]:
@@ -161,7 +167,14 @@ def _taken(row: list[Any]) -> Taken:
     context, data, traced = row[5:]
     traceparent = (traced or b"").decode()
     return Taken(
-        entry, Lane(lane), float(score), int(tokens), int(waited), context, data, traceparent
+        entry,
+        None if lane == CHUNKS else Lane(lane),
+        float(score),
+        int(tokens),
+        int(waited),
+        context,
+        data,
+        traceparent,
     )
 
 

@@ -58,6 +58,7 @@ class Part(StrEnum):
     ECHO = ":echo"  # the caller's ids and texts that go back with the results
     KEPT = ":kept"  # what was not scored of a job that failed, in case it is tried again
     WATCH = ":watch"  # a set: the synchronous requests that wait for it
+    PLAN = ":plan"  # a list: a batch's chunks that are no entries yet, in order
 
 
 STAGED_TTL_MS = 600_000  # an upload that never commits is forgotten
@@ -67,6 +68,8 @@ TICK_STALE_MS = 5_000  # a longer gap means Redis or the host slept: nobody's le
 JOBS_KEPT = 100_000
 FULLEST_REDIS = 0.75  # of maxmemory; the rest is for the results of what was accepted
 FULLEST_FOR_SCORES = 0.5  # above it no score is cached
+CHUNKS_OPEN = 256  # entries of one batch at a time; the others wait in its plan
+MERGE_MS = 24 * 3_600_000  # within which a batch that was cancelled or expired has to be merged
 MAX_ENTRIES = 2_000  # of one job; more would hold Redis for too long in one script
 SUSPECT_DEVICE_LOSSES = 2  # after one, a storm of kills made suspects of innocents (simulated)
 SUSPECT_LOSSES = 5

@@ -11,9 +11,12 @@ from rerankq.ledger.keys import Key, Part, name
 NAMES = (
     *("commit", "take", "hold", "complete", "release", "finish", "reap", "claim", "ack"),
     *("retry", "pause", "purge", "leave"),
+    *("enlist", "planned", "part", "merged", "stop"),
 )
 
 _NUMBERS = (
+    "CHUNKS_OPEN",
+    "MERGE_MS",
     "JOBS_KEPT",
     "REAPED_AT_ONCE",
     "SUSPECT_DEVICE_LOSSES",

@@ -10,6 +10,7 @@ import redis
 from redis.exceptions import NoScriptError
 
 from rerankq.ledger import keys, scripts
+from rerankq.ledger.batches import BATCH_FIELDS, BatchRecord, ScoredPart
 from rerankq.ledger.calls import Call, Committed
 from rerankq.ledger.codec import Echo, ShardOutput
 from rerankq.ledger.keys import Key, Part, name
@@ -79,6 +80,17 @@ class Ledger:
         """Raises: LaterVersion."""
         values = self._client.hmget(self._name(Key.JOB, job_id), HEADER_FIELDS)
         return JobRecord.decode(job_id, values)
+
+    def batch(self, batch_id: str) -> BatchRecord | None:
+        """Raises: LaterVersion."""
+        values = self._client.hmget(self._name(Key.JOB, batch_id), BATCH_FIELDS)
+        return BatchRecord.decode(batch_id, values)
+
+    def parts(self, batch_id: str) -> list[tuple[int, ScoredPart]]:
+        """(number of the chunk, its part), in the order of the input."""
+        found = self._client.hscan_iter(self._name(Key.JOB, batch_id + Part.OUTPUT), count=500)
+        # A scan may show a field twice.
+        return sorted({int(k): ScoredPart.decode(data) for k, data in found}.items())
 
     def outputs(self, job_id: str) -> list[ShardOutput]:
         """What is scored, in no order."""

@@ -124,7 +124,7 @@ local function finish(id, status, problem, now)
   local told = problem ~= '' and cjson.decode(problem)
   local ours = not told or told.status >= 500
   if status == 'failed' and ours and #open > 0 then redis.call('RENAME', key .. INPUT, key .. KEPT) end
-  redis.call('DEL', key .. INPUT, key .. WATCH)
+  redis.call('DEL', key .. INPUT, key .. WATCH, key .. PLAN)
   redis.call('HSET', key, 'status', status, 'finished', int(now))
   if problem ~= '' then redis.call('HSET', key, 'error', problem) end
   local ttl = redis.call('HGET', key, 'result_ttl')
@@ -140,4 +140,75 @@ local function finish(id, status, problem, now)
     int(now - header.created))
   if #open > 0 then redis.call('PUBLISH', GONE, id) end
   return #open
+end
+
+-- Batches: jobs whose entries lie in CHUNKS. Entry 0 plans, 1 to n are its chunks, n + 1 merges.
+local CHUNKS = 'chunks'
+
+local function open_chunk(id, k, input, score, header, now)
+  local entry = id .. ':' .. k
+  redis.call('HSET', JOB .. id .. INPUT, k, input)
+  redis.call('ZADD', PENDING .. CHUNKS, int(now), entry)
+  redis.call('ZADD', READY .. CHUNKS, int(score), entry)
+  redis.call('INCRBY', TOKENS .. CHUNKS, int(header.entry_tokens))
+end
+
+-- Chunks out of the plan, so that CHUNKS_OPEN of the batch are open. Each has its place one stride
+-- behind the one before, and none before now: so several batches take turns, however long one has
+-- been at it.
+local function feed(id, header, now)
+  local key = JOB .. id
+  local open, fed = redis.call('HLEN', key .. INPUT), 0
+  local score = tonumber(redis.call('HGET', key, 'fed_at') or 0)
+  while open < CHUNKS_OPEN do
+    local chunk = redis.call('LPOP', key .. PLAN)
+    if not chunk then break end
+    score = math.max(now, score + header.stride)
+    open_chunk(id, redis.call('HINCRBY', key, 'fed', 1), chunk, score, header, now)
+    open, fed = open + 1, fed + 1
+  end
+  if fed > 0 then
+    redis.call('HSET', key, 'fed_at', int(score))
+    ring(fed, now)
+  end
+end
+
+local function open_merge(id, header, now)
+  local k = int(tonumber(redis.call('HGET', JOB .. id, 'chunks')) + 1)
+  redis.call('HSET', JOB .. id, 'merging', int(now))
+  open_chunk(id, k, 'merge', now, header, now)
+  ring(1, now)
+end
+
+-- Precondition: the batch is not final and not being merged; otherwise nothing happens.
+-- Postcondition: none of its chunks is scored any more, and what was scored is merged before it
+-- gets this status; one that was not planned yet has it at once.
+-- Returns 1 if this call stopped it, 0 otherwise.
+local function stop_batch(id, status, problem, now)
+  local header = header_of(id)
+  if not header or FINAL[header.status] then return 0 end
+  local key = JOB .. id
+  local known = redis.call('HMGET', key, 'planned', 'merging', 'ending')
+  if not known[1] then
+    finish(id, status, problem, now)
+    return 1
+  end
+  if known[3] then return 0 end
+  if known[2] then
+    -- All is scored: its deadline leaves it the time to be merged, once.
+    if status ~= 'expired' or redis.call('HSETNX', key, 'overtime', 1) == 0 then return 0 end
+    redis.call('ZADD', DEADLINES, int(now + MERGE_MS), id)
+    return 1
+  end
+  local open = redis.call('HKEYS', key .. INPUT)
+  for i, k in ipairs(open) do open[i] = id .. ':' .. k end
+  drop_entries(open, CHUNKS)
+  release_tokens(CHUNKS, #open * header.entry_tokens)
+  redis.call('DEL', key .. PLAN, key .. INPUT)
+  redis.call('HSET', key, 'ending', status, 'left', 1)
+  if problem ~= '' then redis.call('HSET', key, 'error', problem) end
+  redis.call('ZADD', DEADLINES, int(now + MERGE_MS), id)
+  redis.call('PUBLISH', GONE, id)
+  open_merge(id, header, now)
+  return 1
 end

@@ -50,7 +50,7 @@ for _, entry in ipairs(redis.call('ZRANGEBYSCORE', LEASE, '-inf', int(now), 'LIM
     reclaimed = reclaimed + 1
     if count_loss(entry, header, k) < max_strikes then
       make_ready(entry, id, k, header.lane, header)
-    else
+    elseif header.lane ~= CHUNKS or stop_batch(id, 'failed', poison_problem, now) == 0 then
       finish(id, 'failed', poison_problem, now)
     end
   else
@@ -63,9 +63,14 @@ if reclaimed > 0 then ring(reclaimed, now) end
 local expired, dropped = 0, 0
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', DEADLINES, '-inf', int(now), 'LIMIT', 0, 100)) do
   if dropped >= REAPED_AT_ONCE then break end
-  local open = finish(id, 'expired', expired_problem, now)
-  if open then expired, dropped = expired + 1, dropped + open end
-  redis.call('ZREM', DEADLINES, id)
+  -- A batch that expires has its scored part merged first, and a day for that.
+  if redis.call('HGET', JOB .. id, 'lane') == CHUNKS and stop_batch(id, 'expired', expired_problem, now) == 1 then
+    expired = expired + 1
+  else
+    local open = finish(id, 'expired', expired_problem, now)
+    if open then expired, dropped = expired + 1, dropped + open end
+    redis.call('ZREM', DEADLINES, id)
+  end
 end
 local opened = 0
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', SCHEDULED, '-inf', int(now), 'LIMIT', 0, 500)) do

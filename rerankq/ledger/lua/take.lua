@@ -6,8 +6,9 @@
 -- Interactive work is taken while any room is left. Bulk work has to fit into `bulk_room`, which
 -- leaves one batch's worth to interactive work, unless it is bulk's turn or nothing is held.
 -- A suspect (see reap) is only taken alone: with `alone`, by a worker that holds nothing else.
+-- A batch's chunks are taken by number, since each takes its worker's room piece by piece.
 -- ARGV: worker, model fingerprint, lease ms, record version, most entries, room, bulk_room,
---       bulk's turn (0/1), nothing held (0/1), alone (0/1), mark (0/1).
+--       bulk's turn (0/1), nothing held (0/1), alone (0/1), mark (0/1), most chunks.
 -- Returns {bulk still ready, anything still ready, whether to come back alone (0/1), {entry, lane,
 -- fair score, tokens, ms since acceptance, context, input, traceparent or false}, ...}.
 go_on_when_full()
@@ -15,15 +16,15 @@ local worker, model = ARGV[1], ARGV[2]
 local lease, version = tonumber(ARGV[3]), tonumber(ARGV[4])
 local most, room, bulk_room = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local bulk_turn, idle, alone = ARGV[8] == '1', ARGV[9] == '1', ARGV[10] == '1'
-local mark = ARGV[11] == '1'
+local mark, chunks = ARGV[11] == '1', tonumber(ARGV[12])
 local now, taken = now_ms(), {}
 
 local function paused(lane)
-  return redis.call('SISMEMBER', PAUSED, lane) == 1
+  return redis.call('SISMEMBER', PAUSED, lane == CHUNKS and 'bulk' or lane) == 1
 end
 
 local function fits(lane, tokens)
-  if idle and #taken == 0 then return true end
+  if lane == CHUNKS or (idle and #taken == 0) then return true end
   if lane == 'interactive' or bulk_turn then return room > 0 end
   return tokens <= bulk_room
 end
@@ -50,7 +51,9 @@ local function lease_entry(entry, score, lane, id, k, header)
   local waited = int(now - header.created)
   taken[#taken + 1] = { entry, lane, score, int(header.entry_tokens), waited, shared[1], input,
     shared[2] }
-  room, bulk_room = room - header.entry_tokens, bulk_room - header.entry_tokens
+  if lane ~= CHUNKS then
+    room, bulk_room = room - header.entry_tokens, bulk_room - header.entry_tokens
+  end
 end
 
 -- Up to `limit` entries of the lane. Suspects, and what another version or model has to score, are
@@ -103,6 +106,7 @@ if bulk_turn then take_lane('bulk', 1) end
 bulk_turn = false
 take_lane('interactive', most - #taken)
 take_lane('bulk', most - #taken)
+take_lane(CHUNKS, chunks)
 if mark and #taken == 1 then redis.call('HSET', DEVICE, taken[1][1], worker) end
 -- One worker at a time empties itself for a suspect; a storm must not stop the whole fleet.
 local called = 0

@@ -1,0 +1,299 @@
+"""Batches in the ledger: each change as a value, and what is known of one.
+
+A batch is a job whose entries are chunks of a file: entry 0 plans it, entries 1 to n are its chunks, of
+which a bounded number is open at a time, entry n + 1 merges their parts.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from rerankq.bulk.chunks import Chunk
+from rerankq.bulk.spec import BatchSpec
+from rerankq.errors import LaterVersion
+from rerankq.ledger.calls import Arg, Call, Committed, Completed
+from rerankq.ledger.codec import VERSION
+from rerankq.ledger.keys import TAG_DIGITS
+from rerankq.schema import Problem
+from rerankq.status import CHUNKS, JobStatus
+
+MOST_BATCHES = 100  # at once; what waits in them is no load, but each is somebody's mistake to make
+PLANNED_AT_ONCE = 1_000  # chunks in one call
+
+Phase = Literal[
+    "validating",  # its input is being cut
+    "in_progress",
+    "finalizing",  # all is scored, the output is being written
+    "completed",
+    "failed",
+    "expired",
+    "cancelling",  # what was scored is being written
+    "cancelled",
+]
+
+
+def new_batch_id(tag: str = "") -> str:
+    """Args: tag: of the model, see `keys.tag_of`."""
+    return f"batch_{int(time.time() * 1000):012x}{secrets.token_hex(10)}{tag}"
+
+
+def tag_in_batch(batch_id: str) -> str | None:
+    """Of the model whose ledger has the batch; None: that is no batch's id."""
+    found = re.fullmatch(rf"batch_[0-9a-f]{{32}}((?:[0-9a-f]{{{TAG_DIGITS}}})?)", batch_id)
+    return found and found[1]
+
+
+def listed_as(owner: str) -> str:
+    """Whose list a batch of this owner is in: not that of its jobs."""
+    return f"batches {owner}"
+
+
+def header(
+    spec: BatchSpec,
+    *,
+    model: str,
+    owner: str,
+    result_ttl_ms: int,
+    metadata: Mapping[str, Any] | None = None,
+    about: Mapping[str, str] | None = None,
+) -> dict[str, Arg]:
+    """What `enlist` writes of a new batch.
+
+    Args:
+        about: what its maker wants to find again, as it is (file ids, the endpoint, ...).
+    """
+    return {
+        "version": VERSION,
+        "lane": CHUNKS,
+        "model": model,
+        "owner": owner,
+        "context": spec.model_dump_json(exclude_defaults=True),
+        "result_ttl": result_ttl_ms,
+        "entry_tokens": 1,  # until it is planned
+        "stride": 1,
+        "metadata": json.dumps(metadata) if metadata is not None else "",
+        "about": json.dumps(about or {}),
+    }
+
+
+def enlist(
+    batch_id: str,
+    fields: Mapping[str, Arg],
+    *,
+    owner: str,
+    expires_in_ms: int,
+    idempotency: tuple[str, str] | None = None,
+) -> Call[Committed]:
+    """Args: idempotency: hash of the key, hash of the body."""
+    key, body = idempotency or ("", "")
+    pairs = [part for item in fields.items() for part in item]
+    return Call(
+        "enlist",
+        (batch_id, MOST_BATCHES, key, body, listed_as(owner), expires_in_ms, *pairs),
+        lambda answer: Committed(answer[0].decode(), answer[1].decode()),
+    )
+
+
+def planned(
+    entry: str,
+    before: int,
+    chunks: Sequence[Chunk],
+    *,
+    last: bool,
+    chunk_tokens: int = 1,
+    stride_ms: int = 1,
+) -> Call[int]:
+    """The answer: how many chunks the plan has; -1: the batch is no longer to be planned.
+
+    Args:
+        before: chunks that were put down before these.
+        chunk_tokens, stride_ms: of the average chunk, estimated; of the last call they count.
+    """
+    about = (entry, before, int(last), chunk_tokens, stride_ms)
+    return Call("planned", (*about, *(chunk.encode() for chunk in chunks)), int)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredPart:
+    """What became of a chunk.
+
+    Attributes:
+        name: of the part in the batch's work folder; empty: the chunk had no record.
+        lines: of the chunk, so that a bad one's number in the whole input can be told.
+        bad: lines that could not be scored; they are in the file of this part's name and `.bad`.
+    """
+
+    name: str
+    lines: int
+    pairs: int
+    tokens: int
+    truncated: int
+    records: int
+    bad: int
+
+    def encode(self) -> str:
+        return json.dumps([getattr(self, field) for field in self.__slots__])
+
+    @classmethod
+    def decode(cls, data: bytes | str) -> ScoredPart:
+        return cls(*json.loads(data))
+
+
+TOO_MANY_ERRORS = Problem(
+    title="Unprocessable Entity",
+    status=422,
+    code="too_many_errors",
+    detail="more lines than `max_errors` allows could not be scored; the errors file has them",
+    field="max_errors",
+)
+
+
+def part(
+    entry: str, done: ScoredPart, *, max_errors: int | None, model: str, revision: str
+) -> Call[Completed]:
+    """The answer: `gone` if another's part counts."""
+    problem = TOO_MANY_ERRORS.model_copy(update={"limit": max_errors})
+    return Call(
+        "part",
+        (
+            *(entry, done.encode(), done.pairs, done.tokens, done.truncated),
+            *(done.records, done.bad, "" if max_errors is None else max_errors),
+            *(problem.model_dump_json(exclude_none=True), model, revision),
+        ),
+        lambda answer: answer.decode(),
+    )
+
+
+def merged(entry: str, *, errors: bool) -> Call[Completed]:
+    """Args: errors: whether there is a file of bad lines."""
+    return Call("merged", (entry, int(errors)), lambda answer: answer.decode())
+
+
+def stop(
+    batch_id: str, status: JobStatus, problem: Problem | None = None, *, at_once: bool = False
+) -> Call[bool]:
+    """Cancel or fail a batch; what was scored is merged first, unless `at_once`."""
+    text = problem.model_dump_json(exclude_none=True) if problem else ""
+    return Call("stop", (batch_id, status, text, int(at_once)), bool)
+
+
+BATCH_FIELDS = (
+    *("version", "status", "context", "model", "revision", "owner", "metadata", "about"),
+    *("created", "started", "planned", "merging", "finished", "deadline", "retained", "ending"),
+    *("chunks", "left", "scored", "tokens", "truncated", "records", "bad", "error"),
+    *("output_written", "errors_written"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRecord:
+    """A batch as the ledger has it. Times are Redis milliseconds.
+
+    Attributes:
+        chunks, done: how many there are, and have their part; 0 until it is planned.
+        pairs, tokens, truncated: scored so far.
+        records, bad: lines read so far, and of them those that could not be scored.
+        output, errors: whether these files are written.
+        about: see `header`.
+    """
+
+    id: str
+    phase: Phase
+    spec: BatchSpec
+    model: str
+    revision: str | None
+    owner: str
+    metadata: dict[str, Any] | None
+    about: dict[str, str]
+    created: int
+    planned: int | None
+    merging: int | None
+    finished: int | None
+    deadline: int
+    retained: int | None
+    chunks: int
+    done: int
+    pairs: int
+    tokens: int
+    truncated: int
+    records: int
+    bad: int
+    output: bool
+    errors: bool
+    error: Problem | None
+
+    @property
+    def final(self) -> bool:
+        return self.finished is not None
+
+    @classmethod
+    def decode(cls, batch_id: str, values: Sequence[bytes | None]) -> BatchRecord | None:
+        """From the values of `BATCH_FIELDS`; None if there is no such batch.
+
+        Raises: LaterVersion.
+        """
+        text = {
+            field: value.decode()
+            for field, value in zip(BATCH_FIELDS, values, strict=True)
+            if value is not None
+        }
+        if not text:
+            return None
+        if int(text["version"]) > VERSION:
+            raise LaterVersion(f"batch of version {text['version']}; this one reads {VERSION}", b"")
+
+        def number(key: str) -> int | None:
+            return int(text[key]) if text.get(key) else None
+
+        chunks, left = number("chunks") or 0, number("left") or 0
+        stopped = "ending" in text
+        return cls(
+            id=batch_id,
+            phase=_phase(text),
+            spec=BatchSpec.model_validate_json(text["context"]),
+            model=text["model"],
+            revision=text.get("revision"),
+            owner=text["owner"],
+            metadata=json.loads(text["metadata"]) if text["metadata"] else None,
+            about=json.loads(text["about"]),
+            created=int(text["created"]),
+            planned=number("planned"),
+            merging=number("merging"),
+            finished=number("finished"),
+            deadline=int(text["deadline"]),
+            retained=number("retained"),
+            chunks=chunks,
+            done=0 if stopped else max(0, chunks - max(0, left - 1)),
+            pairs=number("scored") or 0,
+            tokens=number("tokens") or 0,
+            truncated=number("truncated") or 0,
+            records=number("records") or 0,
+            bad=number("bad") or 0,
+            output="output_written" in text,
+            errors=text.get("errors_written") == "1",
+            error=Problem.model_validate_json(text["error"]) if "error" in text else None,
+        )
+
+
+_FINAL: dict[str, Phase] = {
+    JobStatus.SUCCEEDED: "completed",
+    JobStatus.FAILED: "failed",
+    JobStatus.CANCELLED: "cancelled",
+    JobStatus.EXPIRED: "expired",
+}
+
+
+def _phase(text: Mapping[str, str]) -> Phase:
+    if text["status"] in _FINAL:
+        return _FINAL[text["status"]]
+    if text.get("ending") == JobStatus.CANCELLED:
+        return "cancelling"
+    if "merging" in text:
+        return "finalizing"
+    return "in_progress" if "planned" in text else "validating"

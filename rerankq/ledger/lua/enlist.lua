@@ -1,0 +1,31 @@
+-- enlist: a batch is accepted.
+-- Precondition: its idempotency key is free, or what it named came to nothing.
+-- Postcondition: the batch exists with one entry, which plans it. A replay answers `existing`.
+-- ARGV: id, most batches at once, idem key ('' for none), body hash, whose list it is in,
+--       deadline_in ms, then field, value, ... of the header.
+-- Returns {created | existing | conflict | full, batch id or how many there are}.
+local id, most, idem, body, owner = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
+local deadline_in, key, now = tonumber(ARGV[6]), JOB .. ARGV[1], now_ms()
+if redis.call('EXISTS', key) == 1 then return { 'existing', id } end
+if idem ~= '' then
+  local known = redis.call('HMGET', IDEM .. idem, 'job', 'body')
+  local job = known[1] and header_of(known[1])
+  if job and (job.status == 'succeeded' or not FINAL[job.status]) then
+    return { known[2] == body and 'existing' or 'conflict', known[1] }
+  end
+end
+local open = redis.call('ZCARD', PENDING .. CHUNKS)
+if open >= most * CHUNKS_OPEN then return { 'full', tostring(open) } end
+redis.call('HSET', key, unpack(ARGV, 7))
+redis.call('HSET', key, 'status', 'queued', 'left', 1, 'created', int(now), 'scored', 0,
+  'deadline', int(now + deadline_in))
+redis.call('HSET', key .. INPUT, 0, 'plan')
+local header = header_of(id)
+open_entries(id, header, now)
+local ttl = tonumber(redis.call('HGET', key, 'result_ttl'))
+local longest = enter(id, CHUNKS, owner, deadline_in, ttl, now)
+if idem ~= '' then
+  redis.call('HSET', IDEM .. idem, 'job', id, 'body', body)
+  redis.call('PEXPIRE', IDEM .. idem, longest)
+end
+return { 'created', id }
