@@ -1,7 +1,7 @@
 """Batches in the ledger: each change as a value, and what is known of one.
 
-A batch is a job whose entries are chunks of a file: entry 0 plans it, entries 1 to n are its chunks, of
-which a bounded number is open at a time, entry n + 1 merges their parts.
+A batch is a job whose entries are chunks of a file. Entry 0 plans it; entries 1 to n are its chunks,
+a bounded number of which is open at a time; entry n + 1 merges their parts.
 """
 
 from __future__ import annotations
