@@ -1,7 +1,7 @@
 """Batches in the ledger: each change as a value, and what is known of one.
 
-A batch is a job whose entries are chunks of a file. Entry 0 plans it; entries 1 to n are its chunks,
-a bounded number of which is open at a time; entry n + 1 merges their parts.
+A batch is a job whose entries are chunks of a file. Entry 0 plans it; entries 1 to n are its
+chunks, a bounded number of which is open at a time; entry n + 1 merges their parts.
 """
 
 from __future__ import annotations
@@ -124,9 +124,10 @@ class ScoredPart:
     """What became of a chunk.
 
     Attributes:
-        name: of the part in the batch's work folder; empty: the chunk had no record.
+        name: of the part in the batch's work folder, without what follows it; where there is no
+            pair, there is no part.
         lines: of the chunk, so that a bad one's number in the whole input can be told.
-        bad: lines that could not be scored; they are in the file of this part's name and `.bad`.
+        bad: lines that could not be scored; they lie beside the part.
     """
 
     name: str
