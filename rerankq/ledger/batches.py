@@ -100,23 +100,37 @@ def enlist(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """Chunks the plan has (None: it is no longer to be planned), and bytes they are cut to."""
+
+    chunks: int | None
+    cut: int
+
+
 def planned(
     entry: str,
-    before: int,
-    chunks: Sequence[Chunk],
+    cut: int,
+    before: int = 0,
+    chunks: Sequence[Chunk] = (),
     *,
-    last: bool,
+    last: bool = False,
     chunk_tokens: int = 1,
     stride_ms: int = 1,
-) -> Call[int]:
-    """The answer: how many chunks the plan has; -1: the batch is no longer to be planned.
+) -> Call[Planned]:
+    """Put chunks down. The first call has none, and its answer says how they are to be cut.
 
     Args:
+        cut: bytes of a chunk, at most.
         before: chunks that were put down before these.
         chunk_tokens, stride_ms: of the average chunk, estimated; of the last call they count.
     """
-    about = (entry, before, int(last), chunk_tokens, stride_ms)
-    return Call("planned", (*about, *(chunk.encode() for chunk in chunks)), int)
+    about = (entry, cut, before, int(last), chunk_tokens, stride_ms)
+    return Call(
+        "planned",
+        (*about, *(chunk.encode() for chunk in chunks)),
+        lambda answer: Planned(None if answer[0] < 0 else answer[0], answer[1]),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import pytest
 from rerankq.bulk.chunks import Chunk
 from rerankq.bulk.spec import BatchSpec
 from rerankq.ledger import batches, calls, keys
-from rerankq.ledger.batches import BatchRecord, ScoredPart
+from rerankq.ledger.batches import BatchRecord, Planned, ScoredPart
 from rerankq.ledger.calls import POISON, Taken
 from rerankq.ledger.keys import Key, Part, name
 from rerankq.status import CHUNKS, JobStatus, Lane
@@ -53,10 +53,16 @@ def plan(bench: Bench, count: int, *, stride_ms: int = 10) -> str:
     batch_id = enlist(bench).job_id
     (item,) = take(bench)
     call = batches.planned(
-        item.entry, 0, chunks(count), last=True, chunk_tokens=5, stride_ms=stride_ms
+        item.entry, 9, 0, chunks(count), last=True, chunk_tokens=5, stride_ms=stride_ms
     )
-    assert bench.ledger.run(call) == count
+    assert bench.ledger.run(call).chunks == count
     return batch_id
+
+
+def put_down(
+    bench: Bench, entry: str, before: int, some: Sequence[Chunk], *, last: bool = False
+) -> int | None:
+    return bench.ledger.run(batches.planned(entry, 100, before, some, last=last)).chunks
 
 
 def part(name: str = "p", pairs: int = 3, bad: int = 0) -> ScoredPart:
@@ -84,7 +90,7 @@ def test_a_batch_from_its_plan_to_its_merge(bench: Bench) -> None:
     assert batch(bench, batch_id).phase == "validating"
     (item,) = take(bench)
     assert (item.input, BatchSpec.model_validate_json(item.context)) == (b"plan", SPEC)
-    bench.ledger.run(batches.planned(item.entry, 0, chunks(2), last=True))
+    put_down(bench, item.entry, 0, chunks(2), last=True)
     assert batch(bench, batch_id).phase == "in_progress"
     taken = take(bench, 5)
     assert [Chunk.decode((one.input or b"").decode()) for one in taken] == chunks(2)
@@ -119,16 +125,19 @@ def test_only_so_many_chunks_are_open_and_each_part_opens_another(bench: Bench) 
 def test_a_plan_is_put_down_in_slices_by_whoever_plans(bench: Bench) -> None:
     batch_id = enlist(bench).job_id
     (item,) = take(bench)
+    assert bench.ledger.run(batches.planned(item.entry, 100)) == Planned(0, 100)
     four = chunks(4)
-    assert bench.ledger.run(batches.planned(item.entry, 0, four[:2], last=False)) == 2
+    assert put_down(bench, item.entry, 0, four[:2]) == 2
     bench.lapse(item.entry)
     bench.reap()
     (again,) = take(bench, worker="v")
     assert again.entry == item.entry
-    # The new one begins at the start, the old one goes on: each chunk is there once.
-    assert bench.ledger.run(batches.planned(item.entry, 0, four[:2], last=False)) == 2
-    assert bench.ledger.run(batches.planned(item.entry, 2, four[2:], last=True)) == 4
-    assert bench.ledger.run(batches.planned(item.entry, 2, four[2:], last=True)) == -1
+    # The new one cuts as the old one did and begins at the start, the old one goes on: each chunk
+    # is there once.
+    assert bench.ledger.run(batches.planned(item.entry, 50)) == Planned(2, 100)
+    assert put_down(bench, item.entry, 0, four[:2]) == 2
+    assert put_down(bench, item.entry, 2, four[2:], last=True) == 4
+    assert put_down(bench, item.entry, 2, four[2:], last=True) is None
     assert batch(bench, batch_id).chunks == 4
     assert len(take(bench, 10)) == 4
 
@@ -200,10 +209,10 @@ def test_a_cancelled_batch_is_merged_first(bench: Bench) -> None:
 def test_cancelled_before_it_is_planned_it_is_over_at_once(bench: Bench) -> None:
     batch_id = enlist(bench).job_id
     (item,) = take(bench)
-    bench.ledger.run(batches.planned(item.entry, 0, chunks(3), last=False))
+    put_down(bench, item.entry, 0, chunks(3))
     assert bench.ledger.run(batches.stop(batch_id, JobStatus.CANCELLED))
     assert batch(bench, batch_id).phase == "cancelled"
-    assert bench.ledger.run(batches.planned(item.entry, 3, chunks(1), last=True)) == -1
+    assert put_down(bench, item.entry, 3, chunks(1), last=True) is None
     bench.assert_empty()
     assert not bench.redis.exists(name(Key.JOB, batch_id + Part.PLAN))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 from rerankq.bulk import storage
@@ -11,7 +12,7 @@ from rerankq.bulk.formats import error_line, writer
 from rerankq.bulk.records import Bad
 from rerankq.bulk.spec import BatchSpec
 from rerankq.ledger.batches import ScoredPart
-from worker.bulk.scoring import bad_of
+from worker.bulk.scoring import bad_of, part_url
 
 
 def merge(spec: BatchSpec, parts: Sequence[ScoredPart]) -> bool:
@@ -24,13 +25,12 @@ def merge(spec: BatchSpec, parts: Sequence[ScoredPart]) -> bool:
 
     Raises: OSError.
     """
-    made = writer(spec.output_format)
-    urls = [storage.join(spec.work, part.name + made.suffix) for part in parts if part.pairs]
+    urls = [part_url(spec, part.name) for part in parts if part.pairs]
     if spec.partitioned:
         names = [url.rsplit("/", 1)[-1] for url in urls]
         storage.put(storage.join(spec.output, "_SUCCESS"), json.dumps({"parts": names}).encode())
     else:
-        made.merged(spec, urls)
+        writer(spec.output_format).merged(spec, urls)
     if not any(part.bad for part in parts):
         return False
     with storage.writing(spec.errors) as file:
@@ -41,17 +41,15 @@ def merge(spec: BatchSpec, parts: Sequence[ScoredPart]) -> bool:
 
 def clean_up(spec: BatchSpec) -> None:
     """Delete what only the batch needed."""
-    if not spec.partitioned:
-        storage.delete_tree(spec.work)
+    storage.delete_tree(spec.work)
 
 
 def _bad_lines(spec: BatchSpec, parts: Iterable[ScoredPart]) -> Iterator[dict[str, Any]]:
     before = 0
     for part in parts:
         if part.bad:
-            told = storage.read(storage.join(spec.work, bad_of(part.name)), 0, None)
-            for text in told.decode().split("\n"):
-                line, code, detail, query_id = json.loads(text)
-                bad = Bad(line, code, detail, query_id)
-                yield error_line(spec.input_format, bad, before + line + 1)
+            with closing(storage.open_at(storage.join(spec.work, bad_of(part.name)), 0)) as file:
+                for text in file:
+                    bad = Bad(*json.loads(text))
+                    yield error_line(spec.input_format, bad, before + bad.line + 1)
         before += part.lines

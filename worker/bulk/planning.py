@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import closing
 from itertools import islice
 
 from rerankq.bulk import storage
 from rerankq.bulk.chunks import Chunk
 from rerankq.bulk.formats import reader
-from rerankq.bulk.records import BadInput
 from rerankq.bulk.spec import BatchSpec
 from rerankq.ledger.batches import PLANNED_AT_ONCE, planned
 from rerankq.ledger.sharding import BYTES_PER_TOKEN, FIRST_GUESS_TOKENS_PER_S
@@ -18,24 +17,12 @@ from rerankq.ledger.store import Ledger
 CHUNK_S = 4.0  # of device time: what a kill costs, and the longest others wait for the device
 LEAST_BYTES, MOST_BYTES = 64 * 1024, 16 * 1024 * 1024
 MOST_CHUNKS = 200_000  # of a batch, in the ledger's memory; a larger input has larger chunks
+CUT = "cut"  # the file that says it
 # Bytes that are scored for a byte of the input: a run names documents of some hundred bytes.
 BYTES_A_BYTE = {"trec": 20}
 
 
-def check_version(spec: BatchSpec) -> None:
-    """Raises: BadInput: the input is not what the batch was made for."""
-    found = storage.stat(spec.input).version
-    if found != spec.version:
-        raise BadInput("input_changed", f"{spec.input} has changed since the batch was made")
-
-
-def plan(
-    ledger: Ledger,
-    entry: str,
-    spec: BatchSpec,
-    tokens_per_s: float,
-    watch: AbstractContextManager[None],
-) -> None:
+def plan(ledger: Ledger, entry: str, spec: BatchSpec, tokens_per_s: float) -> None:
     """Cut the input and put the chunks down.
 
     Args:
@@ -45,26 +32,35 @@ def plan(
     """
     factor = BYTES_A_BYTE.get(spec.input_format, 1)
     rate = tokens_per_s or FIRST_GUESS_TOKENS_PER_S
-    with watch:
-        size = storage.stat(spec.input).size
-    most = _most_bytes(rate, size, factor)
+    agreed = ledger.run(planned(entry, _cut_before(spec) or _cut(spec, rate, factor)))
+    if agreed.chunks is None:
+        return
+    cut = agreed.cut
+    storage.put(storage.join(spec.work, CUT), str(cut).encode())
     before = total = 0
-    chunks = reader(spec.input_format).chunks(spec, most)
-    for some, last in _slices(chunks):
+    for some, last in _slices(reader(spec.input_format).chunks(spec, cut)):
         total += sum(chunk.size for chunk in some)
         count = before + len(some)
         tokens = max(1, total * factor // BYTES_PER_TOKEN // max(1, count))
         stride = max(1, int(1000 * tokens / rate))
-        call = planned(entry, before, some, last=last, chunk_tokens=tokens, stride_ms=stride)
-        if ledger.run(call) < 0:
+        call = planned(entry, cut, before, some, last=last, chunk_tokens=tokens, stride_ms=stride)
+        if ledger.run(call).chunks is None:
             return
         before = count
 
 
-def _most_bytes(rate: float, size: int, factor: int) -> int:
-    wanted = rate * CHUNK_S * BYTES_PER_TOKEN
-    bounded = min(MOST_BYTES, max(LEAST_BYTES, wanted))
-    return max(1, int(max(bounded / factor, size / MOST_CHUNKS)))
+def _cut_before(spec: BatchSpec) -> int | None:
+    """As the batch was cut whose parts lie there: cut otherwise, none of them would be used."""
+    try:
+        with closing(storage.open_at(storage.join(spec.work, CUT), 0)) as file:
+            return int(file.read())
+    except FileNotFoundError:
+        return None
+
+
+def _cut(spec: BatchSpec, rate: float, factor: int) -> int:
+    bounded = min(MOST_BYTES, max(LEAST_BYTES, rate * CHUNK_S * BYTES_PER_TOKEN))
+    return max(1, int(max(bounded / factor, storage.stat(spec.input).size / MOST_CHUNKS)))
 
 
 def _slices(chunks: Iterator[Chunk]) -> Iterator[tuple[list[Chunk], bool]]:

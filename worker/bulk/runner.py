@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from redis.exceptions import RedisError
+from rerankq.bulk.unpacking import unpacked
 
 from rerankq import tls
 from rerankq.bulk.chunks import Chunk
@@ -18,7 +19,6 @@ from rerankq.bulk.records import BadInput
 from rerankq.bulk.spec import BatchSpec
 from rerankq.ledger import batches, calls
 from rerankq.ledger.calls import Call, Taken
-from rerankq.ledger.keys import split_entry
 from rerankq.ledger.store import Ledger
 from rerankq.schema import Problem
 from rerankq.status import JobStatus
@@ -132,20 +132,17 @@ class Runner:
 
     def _once(self, item: Taken) -> None:
         spec = BatchSpec.model_validate_json(item.context)
-        _, k = split_entry(item.entry)
-        watch = partial(self._holdings.tokenizing, item.entry)
-        if item.input == PLAN:
-            with watch():
-                planning.check_version(spec)
-            rate = self._coalescer.device.tokens_per_s
-            planning.plan(self._ledger, item.entry, spec, rate, watch())
-        elif item.input == MERGE:
+        if item.input == MERGE:
             self._merge(item, spec)
+        elif item.input == PLAN:
+            rate = self._coalescer.device.tokens_per_s
+            planning.plan(self._ledger, item.entry, unpacked(spec), rate)
         else:
-            self._score(item, spec, k, Chunk.decode((item.input or b"").decode()))
+            self._score(item, unpacked(spec))
 
-    def _score(self, item: Taken, spec: BatchSpec, k: int, chunk: Chunk) -> None:
-        name = scoring.part_name(spec, k, self._scored_by)
+    def _score(self, item: Taken, spec: BatchSpec) -> None:
+        chunk = Chunk.decode((item.input or b"").decode())
+        name = scoring.part_name(spec, chunk, self._scored_by)
         watch = partial(self._holdings.tokenizing, item.entry)
         done = scoring.finished(spec, name)
         if done is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 
 from rerankq.bulk import storage
 from rerankq.bulk.chunks import Chunk
@@ -15,25 +15,35 @@ from rerankq.ledger.batches import ScoredPart
 from worker.bulk.flow import Flow
 
 
-# What lies beside a part: its counts, its bad lines. The underscore hides both from whoever reads
-# the folder as a data set.
 def counts_of(name: str) -> str:
-    return f"_{name}.done"
+    """The file that says what became of a part; written last."""
+    return f"{name}.done"
 
 
 def bad_of(name: str) -> str:
-    return f"_{name}.bad"
+    """The file of a part's bad lines."""
+    return f"{name}.bad"
 
 
-def part_name(spec: BatchSpec, k: int, model: str) -> str:
-    """Of chunk k as this model scores it, so that a part that is there needs no second scoring."""
-    return f"part-{k:07d}-{spec.fingerprint(model)}"
+def part_url(spec: BatchSpec, name: str) -> str:
+    """Where a part lies: with a partitioned output it is the output."""
+    folder = spec.output if spec.partitioned else spec.work
+    return storage.join(folder, name + writer(spec.output_format).suffix)
+
+
+def part_name(spec: BatchSpec, chunk: Chunk, model: str) -> str:
+    """Of a chunk as this model scores it, so that a part that is there needs no second scoring.
+
+    It sorts as the input does, and names the range, since another worker's rate may cut otherwise.
+    """
+    return f"part-{chunk.start:016d}-{chunk.stop:016d}-{spec.fingerprint(model)}"
 
 
 def finished(spec: BatchSpec, name: str) -> ScoredPart | None:
     """What became of this part if some worker has put it away."""
     try:
-        return ScoredPart.decode(storage.read(storage.join(spec.work, counts_of(name)), 0, None))
+        with closing(storage.open_at(storage.join(spec.work, counts_of(name)), 0)) as file:
+            return ScoredPart.decode(file.read())
     except FileNotFoundError:
         return None
 
@@ -83,9 +93,9 @@ def score(spec: BatchSpec, chunk: Chunk, name: str, flow: Flow, watch: Watch) ->
 def _put_away(
     spec: BatchSpec, part: ScoredPart, scored: Sequence[Scored], bad: Sequence[Bad]
 ) -> None:
-    made = writer(spec.output_format)
     if scored:
-        storage.put(storage.join(spec.work, part.name + made.suffix), made.part(spec, scored))
+        made = writer(spec.output_format).part(spec, scored)
+        storage.put(part_url(spec, part.name), made)
     if bad:
         told = [json.dumps([one.line, one.code, one.detail, one.query_id]) for one in bad]
         storage.put(storage.join(spec.work, bad_of(part.name)), "\n".join(told).encode())
