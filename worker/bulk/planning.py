@@ -18,8 +18,6 @@ CHUNK_S = 4.0  # of device time: what a kill costs, and the longest others wait 
 LEAST_BYTES, MOST_BYTES = 64 * 1024, 16 * 1024 * 1024
 MOST_CHUNKS = 200_000  # of a batch, in the ledger's memory; a larger input has larger chunks
 CUT = "cut"  # the file that says it
-# Bytes that are scored for a byte of the input: a run names documents of some hundred bytes.
-BYTES_A_BYTE = {"trec": 20}
 
 
 def plan(ledger: Ledger, entry: str, spec: BatchSpec, tokens_per_s: float) -> None:
@@ -30,9 +28,8 @@ def plan(ledger: Ledger, entry: str, spec: BatchSpec, tokens_per_s: float) -> No
 
     Raises: BadInput, OSError: see `Reader.chunks`.
     """
-    factor = BYTES_A_BYTE.get(spec.input_format, 1)
     rate = tokens_per_s or FIRST_GUESS_TOKENS_PER_S
-    agreed = ledger.run(planned(entry, _cut_before(spec) or _cut(spec, rate, factor)))
+    agreed = ledger.run(planned(entry, _cut_before(spec) or _cut(spec, rate)))
     if agreed.chunks is None:
         return
     cut = agreed.cut
@@ -41,7 +38,7 @@ def plan(ledger: Ledger, entry: str, spec: BatchSpec, tokens_per_s: float) -> No
     for some, last in _slices(reader(spec.input_format).chunks(spec, cut)):
         total += sum(chunk.size for chunk in some)
         count = before + len(some)
-        tokens = max(1, total * factor // BYTES_PER_TOKEN // max(1, count))
+        tokens = max(1, total // BYTES_PER_TOKEN // max(1, count))
         stride = max(1, int(1000 * tokens / rate))
         call = planned(entry, cut, before, some, last=last, chunk_tokens=tokens, stride_ms=stride)
         if ledger.run(call).chunks is None:
@@ -58,9 +55,9 @@ def _cut_before(spec: BatchSpec) -> int | None:
         return None
 
 
-def _cut(spec: BatchSpec, rate: float, factor: int) -> int:
+def _cut(spec: BatchSpec, rate: float) -> int:
     bounded = min(MOST_BYTES, max(LEAST_BYTES, rate * CHUNK_S * BYTES_PER_TOKEN))
-    return max(1, int(max(bounded / factor, storage.stat(spec.input).size / MOST_CHUNKS)))
+    return int(max(bounded, storage.stat(spec.input).size / MOST_CHUNKS))
 
 
 def _slices(chunks: Iterator[Chunk]) -> Iterator[tuple[list[Chunk], bool]]:

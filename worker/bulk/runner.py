@@ -116,6 +116,9 @@ class Runner:
             except BadInput as error:
                 self._fail(item, error.code, str(error), status=422)
                 return
+            except (PermissionError, NotADirectoryError, IsADirectoryError) as error:
+                self._fail(item, "storage_failed", str(error), status=500)
+                return
             except OSError as error:
                 fields = {"entry": item.entry, "reason": str(error)}
                 log.warning("storage failed", extra=fields)
