@@ -26,8 +26,6 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -158,7 +156,7 @@ def _watched(system: LocalSystem, kills: bool) -> Iterator[Seen]:
             with _gone_is_fine():
                 seen.workers.append(max(_resident(child) for child in workers))
             child = workers[turn % len(workers)]
-            if kills and time.monotonic() - killed_at > KILL_EVERY_S and _ready(child):
+            if kills and time.monotonic() - killed_at > KILL_EVERY_S and child.ready():
                 assert child.process is not None
                 os.kill(child.process.pid, signal.SIGKILL)
                 killed_at, turn, seen.kills = time.monotonic(), turn + 1, seen.kills + 1
@@ -184,20 +182,12 @@ def _resident(child: Child) -> float:
     return float(psutil.Process(child.process.pid).memory_info().rss) if child.process else 0.0
 
 
-def _ready(child: Child) -> bool:
-    try:
-        with urllib.request.urlopen(f"{child.probe}/readyz", timeout=1) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
-
-
 def _check(given: Path, output: Path, verdicts: Verdicts) -> None:
     with given.open() as one, output.open() as other:
         inputs = [json.loads(line) for line in one]
         outputs = [json.loads(line) for line in other]
     same = [record["id"] for record in inputs] == [record["id"] for record in outputs]
-    verdicts.add("complete", same, f"{len(outputs)} of {len(inputs)} records, in order")
+    verdicts.judge(same, f"complete  {len(outputs)} of {len(inputs)} records, in order")
     engine = host(Settings(model=DEMO_MODEL, device="cpu", dtype="float32", token_budget=2048))
     worst = 0.0
     for record, told in random.Random(1).sample(list(zip(inputs, outputs, strict=False)), SAMPLE):
@@ -205,20 +195,20 @@ def _check(given: Path, output: Path, verdicts: Verdicts) -> None:
         expected = [sigmoid(score) for score in engine.prepare(pairs)()]
         for result in told["results"]:
             worst = max(worst, abs(result["relevance_score"] - expected[result["index"]]))
-    verdicts.add("exact", worst <= TOLERANCE, f"largest difference {worst:.1e} in {SAMPLE} records")
+    verdicts.judge(worst <= TOLERANCE, f"exact  largest difference {worst:.1e} in {SAMPLE} records")
 
 
 def _compare(tenth: Seen, whole: Seen, pairs: int, verdicts: Verdicts) -> None:
     most = max(tenth.redis, whole.redis) / 1e6
-    verdicts.add("redis", most <= REDIS_MB, f"{most:.1f} MB at most, bound {REDIS_MB:g}")
+    verdicts.judge(most <= REDIS_MB, f"redis  {most:.1f} MB at most, bound {REDIS_MB:g}")
     for name, before, after in (
         ("command", tenth.command, whole.command),
         ("workers", max(tenth.workers), max(whole.workers[len(whole.workers) // 2 :])),
     ):
         told = f"{name}: {before / 1e6:.0f} MB, then {after / 1e6:.0f} MB"
-        verdicts.add("memory", after <= GROWTH * before, told)
+        verdicts.judge(after <= GROWTH * before, f"memory  {told}")
     slope = (whole.seconds / pairs) / (tenth.seconds / (pairs // 10))
-    verdicts.add("slope", slope <= SLOPE, f"{slope:.2f} times as long a pair, bound {SLOPE}")
+    verdicts.judge(slope <= SLOPE, f"slope  {slope:.2f} times as long a pair, bound {SLOPE}")
 
 
 if __name__ == "__main__":
