@@ -94,7 +94,10 @@ class Reader(Protocol):
 class Writer(Protocol):
     """One output format."""
 
-    suffix: str  # of a part's name, such as .jsonl
+    @property
+    def suffix(self) -> str:
+        """Of a part's name, such as .jsonl."""
+        ...
 
     def part(self, spec: BatchSpec, scored: Sequence[Scored]) -> bytes:
         """A whole part: what the chunk's records come to, in order. Deterministic."""

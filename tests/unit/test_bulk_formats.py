@@ -140,8 +140,8 @@ def score(record: Record) -> Scored:
     return Scored(record, log_odds, [], 7, "model", "revision")
 
 
-def run(spec: BatchSpec, most_bytes: int = 1) -> list[Bad]:
-    """All of a batch, with the smallest chunks; what was wrong."""
+def run(spec: BatchSpec, most_bytes: int = 50) -> list[Bad]:
+    """All of a batch, with chunks smaller than a record; what was wrong."""
     told, its = reader(spec.input_format), writer(spec.output_format)
     bad: list[Bad] = []
     parts: list[str] = []
