@@ -90,6 +90,14 @@ class Reader(Protocol):
         """
         ...
 
+    def count(self, spec: BatchSpec, chunk: Chunk) -> int:
+        """Lines that start in the chunk, blank ones too (Parquet: its rows), so that a record's
+        line in the whole input can be told.
+
+        Raises: as `read`.
+        """
+        ...
+
 
 class Writer(Protocol):
     """One output format."""
