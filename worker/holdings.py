@@ -69,6 +69,10 @@ class Holdings:
         with self._lock:
             return {entry for entry, began in self._since.items() if began < since}
 
+    def holds(self, entry: str) -> bool:
+        with self._lock:
+            return entry in self._tokens
+
     def of_job(self, job_id: str) -> set[str]:
         with self._lock:
             return {entry for entry in self._tokens if split_entry(entry)[0] == job_id}

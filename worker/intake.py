@@ -18,6 +18,7 @@ from rerankq.ledger.codec import JobContext, ShardInput
 from rerankq.ledger.store import Ledger
 from rerankq.schema import Problem
 from worker import metrics, traces, vital
+from worker.bulk.runner import Runner
 from worker.coalescer import Coalescer
 from worker.completion import Completion
 from worker.encoder import Encoder
@@ -52,6 +53,7 @@ class Intake:
         holdings: Holdings,
         room: Room,
         holder: Holder,
+        chunks: Runner,
     ) -> None:
         self._ledger = ledger
         self._encoder = encoder
@@ -60,6 +62,7 @@ class Intake:
         self._holdings = holdings
         self._room = room
         self._holder = holder
+        self._chunks = chunks
         self._turns = Turns(room.reserve)
         self._rung = threading.Event()
         self._looked = threading.Event()
@@ -136,18 +139,22 @@ class Intake:
                 bulk_turn=self._turns.bulk,
                 idle=idle,
                 mark=mark,
+                chunks=self._chunks.free,
             )
         )
         marked = now if mark and len(answer.entries) == 1 else 0.0
         for item in answer.entries:
-            self._turns.count(item.lane, item.tokens, answer.bulk_waits)
+            if not item.chunk:
+                self._turns.count(item.lane, item.tokens, answer.bulk_waits)
             self._begin(item, marked)
         if answer.called:
             self._run_suspect()
         return answer
 
     def _begin(self, item: Taken, marked: float = 0.0) -> None:
-        if self._holdings.add(item.entry, item.tokens):
+        if item.chunk:
+            self._chunks.begin(item)
+        elif self._holdings.add(item.entry, item.tokens):
             self._tokenizers.submit(self._tokenize, item, marked)
 
     def _run_suspect(self) -> None:

@@ -21,6 +21,7 @@ from rerankq.ledger.store import Ledger
 from rerankq.settings import Settings
 from worker import metrics, vital
 from worker.bell import Bell
+from worker.bulk.runner import Runner
 from worker.coalescer import Coalescer
 from worker.completion import Completion
 from worker.deliveries import Deliveries
@@ -72,6 +73,15 @@ class Worker:
             lease_ms=lease_ms,
             max_strikes=settings.max_attempts,
         )
+        self._chunks = Runner(
+            self.ledger,
+            self.encoder,
+            self.coalescer,
+            holdings,
+            profile,
+            worker=self.id,
+            scored_by=fingerprint(profile, *_limits(settings)),
+        )
         self._withdrawals = Withdrawals(self.ledger, holdings, drop=self._keeper.drop)
         self._keeper.renew_deliveries = self.deliveries.renew
         self.intake = Intake(
@@ -82,9 +92,11 @@ class Worker:
             holdings,
             self.room,
             Holder(self.id, info.fingerprint, lease_ms),
+            self._chunks,
         )
         self._bell = Bell(self.ledger, self.room, self.intake)
-        self._completion.scored = self.encoder.keep
+        self._completion.scored = self._chunks.scored = self.encoder.keep
+        self._chunks.after = self.intake.ring
         self._completion.after = self._look_again
         self._keeper.after_drop = self.intake.ring
         self.outbox: Outbox | None = None
@@ -134,6 +146,7 @@ class Worker:
             self.room.close()
             self._bell.stop()
             self.intake.stop()
+            self._chunks.stop()
             self.coalescer.drain()
             # Results are written first, in order; what is left was never scored.
             self._completion.release(self._holdings.entries())
@@ -152,10 +165,13 @@ class Worker:
 def _cache(client: redis.Redis, settings: Settings, profile: Profile) -> ScoreCache | None:
     if not settings.cache_ttl:
         return None
+    return ScoreCache(client, fingerprint(profile, *_limits(settings)), settings.cache_ttl)
+
+
+def _limits(settings: Settings) -> tuple[str, str]:
     # Beyond its limit a query is refused, whatever is known of it.
     limit = f"max_query_tokens={settings.max_query_tokens}"
-    all_but_texts = fingerprint(profile, limit, f"control_tokens={settings.control_tokens}")
-    return ScoreCache(client, all_but_texts, settings.cache_ttl)
+    return limit, f"control_tokens={settings.control_tokens}"
 
 
 def _describe(worker: str, profile: Profile) -> WorkerInfo:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -82,8 +82,11 @@ class Reader(Protocol):
         """
         ...
 
-    def read(self, spec: BatchSpec, chunk: Chunk) -> Iterator[Record | Bad]:
+    def read(self, spec: BatchSpec, chunk: Chunk) -> Generator[Record | Bad, None, int]:
         """The chunk's records in order; one at a time in memory, for text formats.
+
+        Returns: the lines that belong to the chunk, blank ones too (Parquet: rows), so that a
+            record's line in the whole input can be told.
 
         Raises: BadInput: the input is not what it was when it was cut; OSError: try again.
         """

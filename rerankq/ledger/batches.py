@@ -1,7 +1,7 @@
 """Batches in the ledger: each change as a value, and what is known of one.
 
-A batch is a job whose entries are chunks of a file. Entry 0 plans it; entries 1 to n are its chunks,
-a bounded number of which is open at a time; entry n + 1 merges their parts.
+A batch is a job whose entries are chunks of a file. Entry 0 plans it; entries 1 to n are its
+chunks, a bounded number of which is open at a time; entry n + 1 merges their parts.
 """
 
 from __future__ import annotations
@@ -100,23 +100,37 @@ def enlist(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """Chunks the plan has (None: it is no longer to be planned), and bytes they are cut to."""
+
+    chunks: int | None
+    cut: int
+
+
 def planned(
     entry: str,
-    before: int,
-    chunks: Sequence[Chunk],
+    cut: int,
+    before: int = 0,
+    chunks: Sequence[Chunk] = (),
     *,
-    last: bool,
+    last: bool = False,
     chunk_tokens: int = 1,
     stride_ms: int = 1,
-) -> Call[int]:
-    """The answer: how many chunks the plan has; -1: the batch is no longer to be planned.
+) -> Call[Planned]:
+    """Put chunks down. The first call has none, and its answer says how they are to be cut.
 
     Args:
+        cut: bytes of a chunk, at most.
         before: chunks that were put down before these.
         chunk_tokens, stride_ms: of the average chunk, estimated; of the last call they count.
     """
-    about = (entry, before, int(last), chunk_tokens, stride_ms)
-    return Call("planned", (*about, *(chunk.encode() for chunk in chunks)), int)
+    about = (entry, cut, before, int(last), chunk_tokens, stride_ms)
+    return Call(
+        "planned",
+        (*about, *(chunk.encode() for chunk in chunks)),
+        lambda answer: Planned(None if answer[0] < 0 else answer[0], answer[1]),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +138,10 @@ class ScoredPart:
     """What became of a chunk.
 
     Attributes:
-        name: of the part in the batch's work folder; empty: the chunk had no record.
+        name: of the part in the batch's work folder, without what follows it; where there is no
+            pair, there is no part.
         lines: of the chunk, so that a bad one's number in the whole input can be told.
-        bad: lines that could not be scored; they are in the file of this part's name and `.bad`.
+        bad: lines that could not be scored; they lie beside the part.
     """
 
     name: str

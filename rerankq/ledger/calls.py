@@ -46,23 +46,24 @@ class Taken:
     """A leased entry.
 
     Attributes:
-        lane: None for a batch's.
         fair_score: its place among others, in ms; lower goes first.
         tokens: estimated at submission.
         waited_ms: since the job was accepted.
         context: undecoded `JobContext`.
         input: undecoded `ShardInput`; None if its job lost it.
         traceparent: of the request that made the job; empty where nothing is traced.
+        chunk: of a batch; its context is the batch's spec, its input what is to be done.
     """
 
     entry: str
-    lane: Lane | None
+    lane: Lane
     fair_score: float
     tokens: int
     waited_ms: int
     context: bytes
     input: bytes | None
     traceparent: str
+    chunk: bool = False
 
     @property
     def job_id(self) -> str:
@@ -168,13 +169,14 @@ def _taken(row: list[Any]) -> Taken:
     traceparent = (traced or b"").decode()
     return Taken(
         entry,
-        None if lane == CHUNKS else Lane(lane),
+        Lane.BULK if lane == CHUNKS else Lane(lane),
         float(score),
         int(tokens),
         int(waited),
         context,
         data,
         traceparent,
+        chunk=lane == CHUNKS,
     )
 
 

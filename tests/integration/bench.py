@@ -17,7 +17,7 @@ from rerankq.ledger.records import HEADER_FIELDS, JobRecord, header
 from rerankq.ledger.sharding import Cut
 from rerankq.ledger.store import Ledger
 from rerankq.schema import JobRequest, Problem
-from rerankq.status import JobStatus, Lane
+from rerankq.status import CHUNKS, JobStatus, Lane
 
 LEASE_MS = 15_000
 TTL_MS = 60_000
@@ -112,7 +112,7 @@ class Bench:
 
     def assert_empty(self) -> None:
         """Nothing of any job is open."""
-        for lane in Lane:
+        for lane in (*Lane, CHUNKS):
             assert self.redis.zcard(name(Key.PENDING, lane)) == 0
             assert self.redis.zcard(name(Key.READY, lane)) == 0
             assert int(self.redis.get(name(Key.TOKENS, lane)) or 0) == 0  # type: ignore[arg-type]

@@ -107,7 +107,7 @@ bulk_turn = false
 take_lane('interactive', most - #taken)
 take_lane('bulk', most - #taken)
 take_lane(CHUNKS, chunks)
-if mark and #taken == 1 then redis.call('HSET', DEVICE, taken[1][1], worker) end
+if mark and #taken == 1 and taken[1][2] ~= CHUNKS then redis.call('HSET', DEVICE, taken[1][1], worker) end
 -- One worker at a time empties itself for a suspect; a storm must not stop the whole fleet.
 local called = 0
 if ready_suspect() and redis.call('SET', SOLO, worker, 'NX', 'PX', int(lease)) then called = 1 end
