@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 
@@ -25,3 +26,16 @@ class Chunk:
     @classmethod
     def decode(cls, text: str) -> Chunk:
         return cls(*map(int, text.split()))
+
+
+def byte_chunks(size: int, most_bytes: int, weight: float = 1.0) -> Iterator[Chunk]:
+    """Cut a text by arithmetic alone: whoever reads a chunk finds where its first line starts.
+
+    Args:
+        size: of the text, bytes.
+        weight: bytes that a byte of the text stands for, where it refers to other files.
+    """
+    step = max(1, int(most_bytes / weight))
+    for start in range(0, size, step):
+        stop = min(start + step, size)
+        yield Chunk(start, stop, int((stop - start) * weight))

@@ -17,8 +17,9 @@ class Record:
     Attributes:
         line: counted from 0 within the chunk, of the record's first line (Parquet: row).
         query_id: as the input has it; None where it has none.
-        ids: of the documents, as the input has them; None where it has none.
-        source: what else the input says of it, carried through to outputs that can hold it.
+        ids: of the documents, as the input has them; None where it has none, or one has none.
+        source: all else that the input says of it, as its format has it, carried through to
+            outputs of the same form.
         instruction: of this record alone; None: the batch's.
     """
 
@@ -26,7 +27,7 @@ class Record:
     query: str
     documents: Sequence[str]
     query_id: str | None = None
-    ids: Sequence[str] | None = None
+    ids: Sequence[str | None] | None = None
     source: Mapping[str, Any] = field(default_factory=dict)
     instruction: str | None = None
 
