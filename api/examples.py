@@ -91,6 +91,10 @@ _REFUSED: dict[int, tuple[str, str]] = {
     415: ("unsupported_media_type", "Content-Type: must be application/json, not text/plain"),
     422: ("invalid_request", "query: must not be blank"),
     429: ("backlog_full", "the bulk lane holds 100000 shards; the limit is 100000"),
+    501: (
+        "storage_not_configured",
+        "this service stores no files: RERANKQ_STORAGE_URL is not set",
+    ),
     503: ("queue_unavailable", "the queue's Redis does not answer; try again"),
 }
 _RETRY_AFTER = {
@@ -177,8 +181,18 @@ QUEUE = refusals(401, 503) | {
                 "interactive": {"waiting": 3, "in_flight": 2, "oldest_s": 0.4, "paused": False},
                 "bulk": {"waiting": 0, "in_flight": 0, "oldest_s": None, "paused": True},
             },
-            "backlog": 5,
-            "backlog_tokens": 61440,
+            "chunks": {"waiting": 40, "in_flight": 4, "oldest_s": 12.5},
+            "batches": [
+                {
+                    "id": "batch_019b8d3c4f6e0a1b2c3d4e5f60718293",
+                    "status": "in_progress",
+                    "chunks": 48,
+                    "chunks_done": 4,
+                    "share": 1.0,
+                }
+            ],
+            "backlog": 49,
+            "backlog_tokens": 706560,
             "drain_s": 1.9,
             "workers": 1,
         },
@@ -251,5 +265,104 @@ ROOT: dict[int | str, dict[str, Any]] = {
     200: _json(
         "Where to go.",
         {"name": "rerankq", "version": "0.1.0", "endpoints": {"submit": "POST /v1/jobs"}},
+    )
+}
+
+_FILE_ID = "file-9f2b7c1e4d5a60718293a4b5c6d7e8f9"
+_FILE = {
+    "id": _FILE_ID,
+    "object": "file",
+    "bytes": 184,
+    "created_at": 1767605400,
+    "expires_at": 1770197400,
+    "filename": "requests.jsonl",
+    "purpose": "batch",
+    "status": "processed",
+    "status_details": None,
+}
+LINE = (
+    '{"custom_id": "q1", "method": "POST", "url": "/v1/rerank", '
+    '"body": {"query": "how do I stop a service?", "documents": ["systemctl stop NAME"]}}\n'
+)
+FILES_REFUSALS = refusals(401, 422, 501, 503)
+UPLOADED = refusals(400, 408, 413, 415) | {200: _json("The file.", _FILE)}
+FILE = refusals(404) | {200: _json("The file.", _FILE)}
+FILE_LIST = refusals(404) | {
+    200: _json(
+        "A page.",
+        {
+            "object": "list",
+            "data": [_FILE],
+            "first_id": _FILE_ID,
+            "last_id": _FILE_ID,
+            "has_more": False,
+        },
+    )
+}
+FILE_CONTENT = refusals(404) | {200: _text("The bytes.", "application/octet-stream", LINE)}
+FILE_DELETED = refusals(404) | {
+    200: _json("It is gone.", {"id": _FILE_ID, "object": "file", "deleted": True})
+}
+
+_BATCH_ID = "batch_019b8d3c4f6e0a1b2c3d4e5f60718293"
+_BATCH: dict[str, Any] = {
+    "id": _BATCH_ID,
+    "object": "batch",
+    "endpoint": "/v1/rerank",
+    "model": "Qwen/Qwen3-Reranker-0.6B",
+    "errors": None,
+    "input_file_id": _FILE_ID,
+    "completion_window": "24h",
+    "status": "in_progress",
+    "output_file_id": None,
+    "error_file_id": None,
+    "created_at": 1767605410,
+    "in_progress_at": 1767605411,
+    "expires_at": 1767691810,
+    "request_counts": {"total": 2000, "completed": 1998, "failed": 2},
+    "metadata": None,
+    "progress": {
+        "chunks": 12,
+        "chunks_done": 4,
+        "pairs": 40000,
+        "tokens": 7_000_000,
+        "truncated": 3,
+    },
+}
+BATCH_REQUEST = Body(
+    openapi_examples={
+        "file": {
+            "value": {
+                "endpoint": "/v1/rerank",
+                "completion_window": "24h",
+                "input_file_id": _FILE_ID,
+                "metadata": {"run": "7"},
+            }
+        },
+        "urls": {
+            "value": {
+                "input_uri": "s3://bucket/run/queries.jsonl",
+                "input_format": "jsonl",
+                "output_uri": "s3://bucket/run/ranked.parquet",
+                "output_format": "parquet",
+                "top_k": 100,
+            }
+        },
+    }
+)
+BATCH_CREATED = refusals(400, 403, 404, 408, 413, 415, 429, 501) | {
+    200: _json("Durable; its input is not read yet.", _BATCH | {"status": "validating"})
+}
+BATCH = refusals(404) | {200: _json("The batch.", _BATCH)}
+BATCH_LIST = refusals(404) | {
+    200: _json(
+        "A page.",
+        {
+            "object": "list",
+            "data": [_BATCH],
+            "first_id": _BATCH_ID,
+            "last_id": _BATCH_ID,
+            "has_more": False,
+        },
     )
 }

@@ -1,0 +1,169 @@
+"""Files of callers: bytes in the service's storage, records in the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import ParamSpec, TypeVar
+
+import redis.asyncio
+
+from api.forms import Write
+from api.problems import Refusal
+from rerankq.bulk import storage
+from rerankq.ledger.files import FileRecord, Files, file_id_of
+from rerankq.settings import Settings
+
+log = logging.getLogger(__name__)
+
+MOST_FILE_BYTES = 10 << 30
+KEPT_RESULT_TTLS = 30  # as often RERANKQ_RESULT_TTL a file is kept if its maker names no time
+STORAGE_RETRY_S = 5
+READ_BYTES = 1 << 20
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def stored(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run what waits for the storage in a thread.
+
+    Raises: Refusal: 503. FileNotFoundError: there is no such file.
+    """
+    try:
+        return await asyncio.to_thread(call, *args, **kwargs)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise unavailable(error) from error
+
+
+def unavailable(error: OSError) -> Refusal:
+    log.error("storage failed", extra={"reason": str(error)})
+    detail = "the storage does not answer as it should; try again"
+    return Refusal(503, "storage_unavailable", detail, retry_after=STORAGE_RETRY_S)
+
+
+class FileStore:
+    """Takes files in, gives them out, and lets them go."""
+
+    def __init__(self, settings: Settings, client: redis.asyncio.Redis) -> None:
+        self._url = settings.storage_url
+        self._kept_ms = int(settings.result_ttl * 1000) * KEPT_RESULT_TTLS
+        self.records = Files(client)
+
+    @property
+    def url(self) -> str:
+        """Raises: Refusal: 501."""
+        if self._url is None:
+            detail = "this service stores no files: RERANKQ_STORAGE_URL is not set"
+            raise Refusal(501, "storage_not_configured", detail)
+        return self._url
+
+    def kept_ms(self, seconds: int | None) -> int:
+        """How long a file is kept. Args: seconds: as its maker wants it."""
+        return self._kept_ms if seconds is None else seconds * 1000
+
+    def place(self, owner: str, file_id: str) -> str:
+        """Where an uploaded file's bytes lie. Nothing that a caller chose is in it as it is."""
+        folder = hashlib.sha256(owner.encode()).hexdigest()[:16]
+        return storage.join(self.url, f"files/{folder}/{file_id}")
+
+    async def readable(self, file_id: str, owner: str) -> FileRecord:
+        """Raises: Refusal: 404."""
+        record = await self.records.get(file_id, owner)
+        if record is None:
+            raise unknown(file_id)
+        return record
+
+    async def content(self, record: FileRecord) -> tuple[int, AsyncIterator[bytes]]:
+        """How many bytes there are, and the bytes.
+
+        Raises: Refusal: 404, 503.
+        """
+        try:
+            found = await stored(storage.stat, record.url)
+        except FileNotFoundError:
+            raise unknown(record.id) from None
+        return found.size, _blocks(record.url)
+
+    async def remove(self, record: FileRecord) -> None:
+        """Bytes first: what is left of a file when this fails is then found again.
+
+        Raises: Refusal: 503.
+        """
+        await stored(storage.delete, record.url)
+        await self.records.forget(record)
+
+    async def clean(self) -> int:
+        """Let go of files whose time is over; how many. Any number of processes may do it."""
+        removed = 0
+        for record in await self.records.over():
+            try:
+                await self.remove(record)
+                removed += 1
+            except Refusal:
+                await self.records.put_off(record)
+        return removed
+
+    def of_batch(
+        self, batch_id: str, owner: str, urls: tuple[str, str], *, now: int, expires: int
+    ) -> list[FileRecord]:
+        """What a batch will have written. Args: urls: of its output and of its bad lines."""
+        suffix = urls[0].rsplit(".", 1)[-1]
+        return [
+            FileRecord(
+                id=file_id_of(batch_id, what),
+                owner=owner,
+                filename=filename,
+                purpose="batch_output",
+                url=url,
+                created=now,
+                expires=expires,
+                size=None,
+            )
+            for what, filename, url in (
+                ("output", f"{batch_id}_output.{suffix}", urls[0]),
+                ("errors", f"{batch_id}_error.jsonl", urls[1]),
+            )
+        ]
+
+
+@asynccontextmanager
+async def writing(url: str) -> AsyncIterator[Write]:
+    """A new file, published when the block ends; after an exception there is none.
+
+    Raises: Refusal: 503.
+    """
+    manager = storage.writing(url)
+    file = await stored(manager.__enter__)
+
+    async def write(data: bytes) -> None:
+        await stored(file.write, data)
+
+    try:
+        yield write
+    except BaseException as error:
+        # Its own task: the request's may be cancelled, and nothing half-written shall stay.
+        given_up = asyncio.to_thread(manager.__exit__, type(error), error, error.__traceback__)
+        await asyncio.shield(asyncio.create_task(given_up))
+        raise
+    await stored(manager.__exit__, None, None, None)
+
+
+def unknown(file_id: str) -> Refusal:
+    shown = file_id[:80].encode(errors="replace").decode()
+    detail = f"no file {shown!r}: it never was, it belongs to another key, or its time is over"
+    return Refusal(404, "not_found", detail, field="file_id")
+
+
+async def _blocks(url: str) -> AsyncIterator[bytes]:
+    file = await asyncio.to_thread(storage.open_at, url, 0)
+    try:
+        while block := await asyncio.to_thread(file.read, READ_BYTES):
+            yield block
+    finally:
+        await asyncio.shield(asyncio.create_task(asyncio.to_thread(file.close)))
