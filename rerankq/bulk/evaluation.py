@@ -40,7 +40,7 @@ def measured(run: Run, judgements: Judgements, measures: Sequence[str]) -> dict[
 
 
 def read_run(path: str) -> Run:
-    """A TREC run (`qid Q0 docid rank score tag` or `qid docid score`), by score; ties as they stand.
+    """A TREC run, `qid Q0 docid rank score tag` or `qid docid score`: by score, ties as they stand.
 
     Raises: UsageError: it is none.
     """

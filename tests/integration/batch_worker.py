@@ -45,7 +45,7 @@ class BatchWorker:
 
     def plan(self, batch_id: str, chunks: int) -> None:
         cut = [Chunk(k, k + 1, 1) for k in range(chunks)]
-        self._run(batches.planned(entry(batch_id, 0), 0, cut, last=True))
+        self._run(batches.planned(entry(batch_id, 0), 1, 0, cut, last=True))
 
     def score(self, batch_id: str, chunk: int, *, pairs: int = 10, bad: int = 0) -> None:
         done = ScoredPart(f"part-{chunk}", 5, pairs, 100, 1, 5, bad)
