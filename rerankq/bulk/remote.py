@@ -13,7 +13,7 @@ from rerankq.bulk.extras import extra
 from rerankq.bulk.output import output
 from rerankq.bulk.stat import Stat
 
-_BUFFER = 8 << 20  # bytes of one request; small ones cost a round trip each
+_BUFFER = 2 << 20  # bytes of one request; small ones cost a round trip each
 # Where closing a file publishes it and nothing does before. Elsewhere it grows under its name.
 _UPLOADS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"})
 _VERSIONS = ("ETag", "etag", "generation", "md5Hash", "LastModified", "last_modified", "updated",

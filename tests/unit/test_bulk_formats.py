@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rerankq.bulk import index as index_module
-from rerankq.bulk import storage
+from rerankq.bulk import storage, unpacking
 from rerankq.bulk.formats import guess, reader, writer
 from rerankq.bulk.records import Bad, BadInput, Record, Scored
 from rerankq.bulk.spec import BatchSpec, InputFormat, OutputFormat
@@ -600,6 +600,23 @@ def test_compressed_input_is_unpacked_once(suffix: str, tmp_path: Path) -> None:
     assert ranked(plain_spec) == BEST
     assert unpacked(spec) == plain_spec
     assert unpacked(plain_spec) == plain_spec
+
+
+def test_the_faster_of_two_that_unpack_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in.jsonl.gz").write_bytes(gzip.compress(b"ours"))
+    spec = batch(tmp_path, "in.jsonl.gz", "jsonl")
+    theirs = storage.join(spec.work, "input.jsonl")
+    stream = unpacking._stream
+
+    def slowly(*args: Any) -> Any:
+        storage.put(theirs, b"theirs")
+        return stream(*args)
+
+    monkeypatch.setattr(unpacking, "_stream", slowly)
+    assert unpacked(spec).version == storage.stat(theirs).version
+    assert [Path(url).read_bytes() for url in storage.listing(spec.work)] == [b"theirs"]
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])
