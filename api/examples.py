@@ -46,11 +46,11 @@ _QUEUED = _JOB | {
 }
 
 
-def _json(description: str, example: Any) -> dict[str, Any]:
+def as_json(description: str, example: Any) -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"example": example}}}
 
 
-def _text(description: str, media_type: str, example: str) -> dict[str, Any]:
+def as_text(description: str, media_type: str, example: str) -> dict[str, Any]:
     return {"description": description, "content": {media_type: {"example": example}}}
 
 
@@ -138,25 +138,25 @@ _OF_A_JOB = refusals(404)
 _OF_A_BODY = refusals(400, 404, 408, 413, 415, 429)
 
 SUBMITTED = _OF_A_BODY | {
-    202: _json("Durable; not finished yet, or not waited for.", _QUEUED),
-    200: _json("Finished within `Prefer: wait`.", _JOB) | {"model": Job},
+    202: as_json("Durable; not finished yet, or not waited for.", _QUEUED),
+    200: as_json("Finished within `Prefer: wait`.", _JOB) | {"model": Job},
 }
-JOB = _OF_A_JOB | {200: _json("The job.", _JOB)}
-RETRIED = refusals(404, 409, 429) | {202: _json("The new job.", _QUEUED)}
+JOB = _OF_A_JOB | {200: as_json("The job.", _JOB)}
+RETRIED = refusals(404, 409, 429) | {202: as_json("The new job.", _QUEUED)}
 JOB_LIST: dict[int | str, dict[str, Any]] = {
-    200: _json(
+    200: as_json(
         "A page.", {"object": "list", "data": [_JOB | {"results": None}], "next_cursor": None}
     )
 }
 NDJSON = refusals(404, 409) | {
-    200: _text(
+    200: as_text(
         "One result a line, best first.",
         "application/x-ndjson",
         '{"index":0,"relevance_score":0.991}\n{"index":1,"relevance_score":0.0004}\n',
     )
 }
 RERANKED = _OF_A_BODY | {
-    200: _json(
+    200: as_json(
         "The ranking, best first.",
         {
             "id": _JOB_ID,
@@ -174,7 +174,7 @@ RERANKED = _OF_A_BODY | {
     )
 }
 QUEUE = refusals(401, 503) | {
-    200: _json(
+    200: as_json(
         "The queue.",
         {
             "lanes": {
@@ -199,9 +199,9 @@ QUEUE = refusals(401, 503) | {
     )
 }
 _LANE = {"waiting": 3, "in_flight": 2, "oldest_s": 0.4, "paused": True}
-LANE: dict[int | str, dict[str, Any]] = {200: _json("The lane.", _LANE)}
+LANE: dict[int | str, dict[str, Any]] = {200: as_json("The lane.", _LANE)}
 PURGED: dict[int | str, dict[str, Any]] = {
-    200: _json("What was cancelled.", {"lane": "bulk", "cancelled": 212})
+    200: as_json("What was cancelled.", {"lane": "bulk", "cancelled": 212})
 }
 _WORKER = {
     "id": "worker_5f0c7a6e7d5b5c1e9a530d8f4f3a2b10",
@@ -215,11 +215,11 @@ _WORKER = {
     "tokens_per_s": 61_000.0,
 }
 WORKERS: dict[int | str, dict[str, Any]] = {
-    200: _json("Who is alive.", {"object": "list", "data": [_WORKER]})
+    200: as_json("Who is alive.", {"object": "list", "data": [_WORKER]})
 }
-DRAINING = refusals(404) | {202: _json("It was asked to.", _WORKER)}
+DRAINING = refusals(404) | {202: as_json("It was asked to.", _WORKER)}
 MODELS = refusals(401, 503) | {
-    200: _json(
+    200: as_json(
         "The served models.",
         {
             "object": "list",
@@ -242,13 +242,13 @@ MODELS = refusals(401, 503) | {
         },
     )
 }
-TEXT_OK: dict[int | str, dict[str, Any]] = {200: _text("Yes.", "text/plain", "ok\n")}
+TEXT_OK: dict[int | str, dict[str, Any]] = {200: as_text("Yes.", "text/plain", "ok\n")}
 READY = TEXT_OK | refusals(503)
 METRICS: dict[int | str, dict[str, Any]] = {
-    200: _text("Prometheus text.", "text/plain", "rerankq_backlog_tokens 61440\n")
+    200: as_text("Prometheus text.", "text/plain", "rerankq_backlog_tokens 61440\n")
 }
 HEALTH: dict[int | str, dict[str, Any]] = {
-    200: _json(
+    200: as_json(
         "Status `ok`, `no workers` or `down`.",
         {
             "status": "ok",
@@ -262,107 +262,8 @@ HEALTH: dict[int | str, dict[str, Any]] = {
     )
 }
 ROOT: dict[int | str, dict[str, Any]] = {
-    200: _json(
+    200: as_json(
         "Where to go.",
         {"name": "rerankq", "version": "0.1.0", "endpoints": {"submit": "POST /v1/jobs"}},
-    )
-}
-
-_FILE_ID = "file-9f2b7c1e4d5a60718293a4b5c6d7e8f9"
-_FILE = {
-    "id": _FILE_ID,
-    "object": "file",
-    "bytes": 184,
-    "created_at": 1767605400,
-    "expires_at": 1770197400,
-    "filename": "requests.jsonl",
-    "purpose": "batch",
-    "status": "processed",
-    "status_details": None,
-}
-LINE = (
-    '{"custom_id": "q1", "method": "POST", "url": "/v1/rerank", '
-    '"body": {"query": "how do I stop a service?", "documents": ["systemctl stop NAME"]}}\n'
-)
-FILES_REFUSALS = refusals(401, 422, 501, 503)
-UPLOADED = refusals(400, 408, 413, 415) | {200: _json("The file.", _FILE)}
-FILE = refusals(404) | {200: _json("The file.", _FILE)}
-FILE_LIST = refusals(404) | {
-    200: _json(
-        "A page.",
-        {
-            "object": "list",
-            "data": [_FILE],
-            "first_id": _FILE_ID,
-            "last_id": _FILE_ID,
-            "has_more": False,
-        },
-    )
-}
-FILE_CONTENT = refusals(404) | {200: _text("The bytes.", "application/octet-stream", LINE)}
-FILE_DELETED = refusals(404) | {
-    200: _json("It is gone.", {"id": _FILE_ID, "object": "file", "deleted": True})
-}
-
-_BATCH_ID = "batch_019b8d3c4f6e0a1b2c3d4e5f60718293"
-_BATCH: dict[str, Any] = {
-    "id": _BATCH_ID,
-    "object": "batch",
-    "endpoint": "/v1/rerank",
-    "model": "Qwen/Qwen3-Reranker-0.6B",
-    "errors": None,
-    "input_file_id": _FILE_ID,
-    "completion_window": "24h",
-    "status": "in_progress",
-    "output_file_id": None,
-    "error_file_id": None,
-    "created_at": 1767605410,
-    "in_progress_at": 1767605411,
-    "expires_at": 1767691810,
-    "request_counts": {"total": 2000, "completed": 1998, "failed": 2},
-    "metadata": None,
-    "progress": {
-        "chunks": 12,
-        "chunks_done": 4,
-        "pairs": 40000,
-        "tokens": 7_000_000,
-        "truncated": 3,
-    },
-}
-BATCH_REQUEST = Body(
-    openapi_examples={
-        "file": {
-            "value": {
-                "endpoint": "/v1/rerank",
-                "completion_window": "24h",
-                "input_file_id": _FILE_ID,
-                "metadata": {"run": "7"},
-            }
-        },
-        "urls": {
-            "value": {
-                "input_uri": "s3://bucket/run/queries.jsonl",
-                "input_format": "jsonl",
-                "output_uri": "s3://bucket/run/ranked.parquet",
-                "output_format": "parquet",
-                "top_k": 100,
-            }
-        },
-    }
-)
-BATCH_CREATED = refusals(400, 403, 404, 408, 413, 415, 429, 501) | {
-    200: _json("Durable; its input is not read yet.", _BATCH | {"status": "validating"})
-}
-BATCH = refusals(404) | {200: _json("The batch.", _BATCH)}
-BATCH_LIST = refusals(404) | {
-    200: _json(
-        "A page.",
-        {
-            "object": "list",
-            "data": [_BATCH],
-            "first_id": _BATCH_ID,
-            "last_id": _BATCH_ID,
-            "has_more": False,
-        },
     )
 }

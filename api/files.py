@@ -14,7 +14,7 @@ import redis.asyncio
 from api.forms import Write
 from api.problems import Refusal
 from rerankq.bulk import storage
-from rerankq.ledger.files import FileRecord, Files, file_id_of
+from rerankq.ledger.files import FileRecord, Files
 from rerankq.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -23,6 +23,7 @@ MOST_FILE_BYTES = 10 << 30
 KEPT_RESULT_TTLS = 30  # as often RERANKQ_RESULT_TTL a file is kept if its maker names no time
 STORAGE_RETRY_S = 5
 READ_BYTES = 1 << 20
+PARTS = "batch_parts"  # the purpose of a folder that no caller sees
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -95,7 +96,8 @@ class FileStore:
 
         Raises: Refusal: 503.
         """
-        await stored(storage.delete, record.url)
+        delete = storage.delete_tree if record.purpose == PARTS else storage.delete
+        await stored(delete, record.url)
         await self.records.forget(record)
 
     async def clean(self) -> int:
@@ -108,28 +110,6 @@ class FileStore:
             except Refusal:
                 await self.records.put_off(record)
         return removed
-
-    def of_batch(
-        self, batch_id: str, owner: str, urls: tuple[str, str], *, now: int, expires: int
-    ) -> list[FileRecord]:
-        """What a batch will have written. Args: urls: of its output and of its bad lines."""
-        suffix = urls[0].rsplit(".", 1)[-1]
-        return [
-            FileRecord(
-                id=file_id_of(batch_id, what),
-                owner=owner,
-                filename=filename,
-                purpose="batch_output",
-                url=url,
-                created=now,
-                expires=expires,
-                size=None,
-            )
-            for what, filename, url in (
-                ("output", f"{batch_id}_output.{suffix}", urls[0]),
-                ("errors", f"{batch_id}_error.jsonl", urls[1]),
-            )
-        ]
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
 
-from api import examples
+from api import examples, examples_bulk
 from api.batch_views import batch_view
 from api.front import Front
 from api.pools import Pool
@@ -25,9 +25,9 @@ router = APIRouter(prefix="/v1/batches", tags=["batches"], responses=examples.RE
 Position = tuple[int, str]  # created ms, id
 
 
-@router.post("", response_model=BatchObject, responses=examples.BATCH_CREATED)
+@router.post("", response_model=BatchObject, responses=examples_bulk.BATCH_CREATED)
 async def create(
-    request: Annotated[BatchRequest, examples.BATCH_REQUEST],
+    request: Annotated[BatchRequest, examples_bulk.BATCH_REQUEST],
     caller: Caller,
     parts: Parts,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
@@ -41,7 +41,7 @@ async def create(
     return await _answer(parts, batch)
 
 
-@router.get("", response_model=BatchList, responses=examples.BATCH_LIST)
+@router.get("", response_model=BatchList, responses=examples_bulk.BATCH_LIST)
 async def list_batches(
     caller: Caller,
     parts: Parts,
@@ -67,14 +67,14 @@ async def list_batches(
     return Response(body.model_dump_json(), media_type="application/json")
 
 
-@router.get("/{batch_id}", response_model=BatchObject, responses=examples.BATCH)
+@router.get("/{batch_id}", response_model=BatchObject, responses=examples_bulk.BATCH)
 async def read(batch_id: str, caller: Caller, parts: Parts) -> Response:
     """The batch; once it is final, with the ids of the files it wrote."""
     _, batch = await _owned(parts, batch_id, caller)
     return await _answer(parts, batch)
 
 
-@router.post("/{batch_id}/cancel", response_model=BatchObject, responses=examples.BATCH)
+@router.post("/{batch_id}/cancel", response_model=BatchObject, responses=examples_bulk.BATCH)
 async def cancel(batch_id: str, caller: Caller, parts: Parts) -> Response:
     """Stop the batch and write what is scored. Idempotent; a final one stays as it is."""
     pool, _ = await _owned(parts, batch_id, caller)
@@ -119,7 +119,7 @@ async def _newest(
 
 
 async def _shown(parts: Front, batch: BatchRecord) -> BatchObject:
-    return batch_view(batch, *await parts.batches.files(batch))
+    return batch_view(batch, *await parts.batches.files.of(batch))
 
 
 async def _answer(parts: Front, batch: BatchRecord) -> Response:

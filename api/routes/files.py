@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
 
-from api import examples
+from api import examples_bulk
 from api.files import writing
 from api.forms import Form, receive
 from api.problems import Refusal
@@ -39,7 +39,7 @@ router = APIRouter(
     prefix="/v1/files",
     tags=["files"],
     dependencies=[Depends(_configured)],
-    responses=examples.FILES_REFUSALS,
+    responses=examples_bulk.FILES_REFUSALS,
 )
 
 _FORM: dict[str, Any] = {
@@ -61,7 +61,7 @@ _FORM: dict[str, Any] = {
                         },
                     },
                 },
-                "examples": {"batch": {"value": {"file": examples.LINE, "purpose": "batch"}}},
+                "examples": {"batch": {"value": {"file": examples_bulk.LINE, "purpose": "batch"}}},
             }
         },
     }
@@ -72,7 +72,7 @@ class Bytes(StreamingResponse):
     media_type = "application/octet-stream"
 
 
-@router.post("", response_model=FileObject, responses=examples.UPLOADED, openapi_extra=_FORM)
+@router.post("", response_model=FileObject, responses=examples_bulk.UPLOADED, openapi_extra=_FORM)
 async def upload(request: Request, caller: Caller, parts: Parts) -> Response:
     """Store a file, as it comes; at most 10 GiB. It belongs to the key that sent it."""
     files, file_id = parts.files, new_file_id()
@@ -98,7 +98,7 @@ async def upload(request: Request, caller: Caller, parts: Parts) -> Response:
     return _answer(shown(record))
 
 
-@router.get("", response_model=FileList, responses=examples.FILE_LIST)
+@router.get("", response_model=FileList, responses=examples_bulk.FILE_LIST)
 async def list_files(
     caller: Caller,
     parts: Parts,
@@ -125,13 +125,13 @@ async def list_files(
     )
 
 
-@router.get("/{file_id}", response_model=FileObject, responses=examples.FILE)
+@router.get("/{file_id}", response_model=FileObject, responses=examples_bulk.FILE)
 async def read(file_id: str, caller: Caller, parts: Parts) -> Response:
     """What is known of a file."""
     return _answer(shown(await parts.files.readable(file_id, caller)))
 
 
-@router.get("/{file_id}/content", response_class=Bytes, responses=examples.FILE_CONTENT)
+@router.get("/{file_id}/content", response_class=Bytes, responses=examples_bulk.FILE_CONTENT)
 async def content(file_id: str, caller: Caller, parts: Parts) -> Bytes:
     """The bytes of a file."""
     record = await parts.files.readable(file_id, caller)
@@ -143,7 +143,7 @@ async def content(file_id: str, caller: Caller, parts: Parts) -> Bytes:
     return Bytes(blocks, headers=headers)
 
 
-@router.delete("/{file_id}", response_model=FileDeleted, responses=examples.FILE_DELETED)
+@router.delete("/{file_id}", response_model=FileDeleted, responses=examples_bulk.FILE_DELETED)
 async def delete(file_id: str, caller: Caller, parts: Parts) -> Response:
     """Remove a file and its bytes. A batch that still reads it fails."""
     await parts.files.remove(await parts.files.readable(file_id, caller))

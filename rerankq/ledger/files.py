@@ -28,8 +28,11 @@ def new_file_id() -> str:
     return f"file-{secrets.token_hex(16)}"
 
 
-def file_id_of(batch_id: str, what: Literal["output", "errors"]) -> str:
-    """Of a batch's own file: always the same, so that whoever is first may put it down."""
+OfBatch = Literal["output", "errors", "work"]
+
+
+def file_id_of(batch_id: str, what: OfBatch) -> str:
+    """Of what a batch writes: always the same, so that anyone can find it by the batch."""
     return f"file-{hashlib.sha256(f'{batch_id} {what}'.encode()).hexdigest()[:32]}"
 
 
@@ -41,6 +44,7 @@ class FileRecord:
         filename: as its maker calls it; no path anywhere is made of it.
         url: of its bytes, in the service's own storage.
         size: bytes; None: it is a batch's, which has not written it or was not looked at since.
+            Nobody can read such a file, but its time ends like any other's.
     """
 
     id: str

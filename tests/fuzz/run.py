@@ -67,7 +67,6 @@ def run(folder: Path, *, seed: int, cases: int) -> Report:
         "RERANKQ_MODEL_ALIASES": "*",  # a random model's name leads on to the rest of a job
         "RERANKQ_SYNC_TIMEOUT": f"{LONGEST_WAIT_S:g}",
         "RERANKQ_LOG_LEVEL": "warning",
-        "RERANKQ_STORAGE_URL": str(folder / "storage"),
     }
     system = LocalSystem(folder, env=environment)
     system.start()

@@ -19,6 +19,7 @@ from rerankq.ledger.batches import BatchRecord, ScoredPart
 from rerankq.ledger.keys import Key, name
 from rerankq.schema import Problem
 from rerankq.status import CHUNKS, JobStatus
+from tests.conftest import eventually
 from tests.integration.openai_callers import KEYS, Service, service
 
 __all__ = ["service"]
@@ -52,7 +53,9 @@ def record(service: Service, batch_id: str) -> BatchRecord:
 
 def plan(service: Service, batch_id: str, chunks: int = 2) -> None:
     cut = [Chunk(n, n + 1, 1) for n in range(chunks)]
-    assert service.ledger.run(batches.planned(f"{batch_id}:0", 0, cut, last=True)) == chunks
+    assert service.ledger.run(batches.planned(f"{batch_id}:0", 1)).chunks == 0
+    call = batches.planned(f"{batch_id}:0", 1, 0, cut, last=True)
+    assert service.ledger.run(call).chunks == chunks
 
 
 def score(service: Service, batch_id: str, k: int, bad: int = 0) -> None:
@@ -284,7 +287,24 @@ def test_an_output_that_nobody_asks_for_goes_too(service: Service, file_id: str)
     spec = record(service, made.id).spec
     now = made.created_at * 1000
     for url in (spec.output, spec.errors):
-        assert now + 30 * 86_400_000 < urls[url.encode()] < now + 33 * 86_400_000
+        assert now + 30 * 86_400_000 < urls[url.encode()] < now + 34 * 86_400_000
+
+
+def test_the_parts_of_a_batch_that_was_stopped_go_once_it_is_read(
+    service: Service, file_id: str
+) -> None:
+    made = create(service, file_id)
+    plan(service, made.id)
+    part = Path(record(service, made.id).spec.work) / "part-1"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"a part")
+    score(service, made.id, 1)
+    service.alice.batches.cancel(made.id)
+    merge(service, made.id, 3)
+    assert service.alice.batches.retrieve(made.id).status == "cancelled"
+    eventually(lambda: not part.parent.exists())
+    listed = [file.purpose for file in service.alice.files.list()]
+    assert "batch_parts" not in listed
 
 
 def test_the_queue_shows_the_chunks_and_whose_they_are(service: Service, file_id: str) -> None:

@@ -234,7 +234,7 @@ def test_without_storage_it_says_which_setting(bare: httpx.Client, method: str, 
 
 @pytest.fixture(scope="module")
 def bare(start_system: StartSystem) -> Iterator[httpx.Client]:
-    system = start_system(workers=0)
+    system = start_system(workers=0, storage_url="")
     with httpx.Client(base_url=system.url, timeout=30) as http:
         yield http
 

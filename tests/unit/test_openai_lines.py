@@ -124,8 +124,8 @@ def test_unknown_fields_and_a_repeated_custom_id_are_fine(tmp_path: Path) -> Non
 
 
 def test_a_bad_line_is_told_in_the_form_of_a_failed_request() -> None:
-    line = error_line(Bad(3, "invalid_record", "body.query: must not be blank", "one"), 40)
-    assert line == error_line(Bad(0, "invalid_record", "body.query: must not be blank", "one"), 40)
+    line = error_line(Bad(3, "invalid_record", "body.query: must not be blank", "one"), 41)
+    assert line == error_line(Bad(0, "invalid_record", "body.query: must not be blank", "one"), 41)
     assert line["custom_id"] == "one"
     assert line["error"] == {
         "code": "invalid_record",
@@ -133,4 +133,4 @@ def test_a_bad_line_is_told_in_the_form_of_a_failed_request() -> None:
     }
     assert line["response"]["status_code"] == 422
     assert line["response"]["body"]["code"] == "invalid_record"
-    assert error_line(Bad(0, "invalid_json", "x"), 0)["response"]["status_code"] == 400
+    assert error_line(Bad(0, "invalid_json", "x"), 1)["response"]["status_code"] == 400

@@ -126,16 +126,16 @@ def _name(record: Record) -> str:
     return digest.hexdigest()[:32]
 
 
-def error_line(bad: Bad, absolute_line: int) -> dict[str, Any]:
+def error_line(bad: Bad, line: int) -> dict[str, Any]:
     """A line of the errors file.
 
     Args:
-        absolute_line: in the whole input, from 0.
+        line: its number in the whole input, from 1.
     """
     status = _STATUS.get(bad.code, 422)
-    told = f"{absolute_line}\0{bad.query_id}\0{bad.code}\0{bad.detail}"
+    told = f"{line}\0{bad.query_id}\0{bad.code}\0{bad.detail}"
     name = hashlib.sha256(told.encode(errors="replace")).hexdigest()[:32]
-    message = f"line {absolute_line + 1}: {bad.detail}"
+    message = f"line {line}: {bad.detail}"
     problem = Problem(title=_TITLE[status], status=status, code=bad.code, detail=message)
     return {
         "id": f"batch_req_{name}",
