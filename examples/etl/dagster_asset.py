@@ -1,6 +1,6 @@
 """For Dagster: decorate `reranked` with `@asset`; what it returns is the asset's metadata.
 
-One partition of the asset, one file, one batch: materialising it again without `force` costs nothing.
+One partition, one file, one batch. Materialised again without `force` it costs nothing.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python examples/etl/script.py in.jsonl out.jsonl
 
-`rerankq bulk` does the same and also goes on where a killed run was; use this where a batch is one step
-of something larger.
+`rerankq bulk` does the same and also goes on where a killed run was; use this where a batch is one
+step of something larger.
 """
 
 from __future__ import annotations
