@@ -198,7 +198,8 @@ def _how_to(batch_id: str) -> list[str]:
 
 def _end(state: BatchState, asked: Order, args: argparse.Namespace, *said: str) -> int:
     if said:
-        state = replace(state, output=asked.spec.output)
+        errors = asked.spec.errors if state.bad else None
+        state = replace(state, output=asked.spec.output, errors=errors)
     elif not state.bad:
         _drop_stale_errors(asked)
     if args.json:
