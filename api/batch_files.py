@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from api.batch_places import SUFFIXES
-from api.files import PARTS, FileStore, stored
+from api.files import PARTS, FileStore
+from api.storing import stored
 from rerankq.bulk import storage
 from rerankq.bulk.spec import BatchSpec
 from rerankq.ledger.batches import BatchRecord
@@ -23,7 +24,8 @@ class BatchFiles:
     """
 
     def __init__(self, settings: Settings, files: FileStore) -> None:
-        self._settings = settings
+        self._with_parts = settings.storage_url is not None
+        self._known_ms = int(settings.result_ttl * 1000)
         self._files = files
 
     async def reserve(
@@ -56,12 +58,26 @@ class BatchFiles:
             suffix = SUFFIXES[spec.output_format]
             records.append(record("output", spec.output, f"{batch_id}_output.{suffix}"))
             records.append(record("errors", spec.errors, f"{batch_id}_error.jsonl"))
-        if self._settings.storage_url is not None:
+        if self._with_parts:
             parts = record("work", spec.work, "")
             records.append(replace(parts, purpose=PARTS, expires=over))
         if records:
             await self._files.records.put(*records)
         return records
+
+    async def take_over(self, batch_id: str, spec: BatchSpec, before: BatchRecord) -> BatchSpec:
+        """The batch with the parts of one that was stopped, unless another batch has them."""
+        mine, theirs = await self._files.records.known(
+            file_id_of(batch_id, "work"), file_id_of(before.id, "work")
+        )
+        if mine is None or theirs is None:
+            return spec
+        # First: if this process dies in between, the folder has one end too many, not none.
+        await self._files.records.put(replace(mine, url=theirs.url))
+        if await self._files.records.forget(theirs):
+            return spec.model_copy(update={"work": theirs.url})
+        await self._files.records.put(mine)
+        return spec
 
     async def forget(self, records: Sequence[FileRecord]) -> None:
         """The batch did not come to be."""
@@ -77,8 +93,10 @@ class BatchFiles:
             return None, None
         ids = [file_id_of(batch.id, what) for what in WRITTEN]
         output, errors, parts = await self._files.records.known(*ids)
-        if parts is not None and parts.expires > batch.finished:
-            await self._files.records.put(replace(parts, expires=batch.finished))
+        # Of one that was stopped: for as long as it is known, the same once more takes them over.
+        kept = 0 if batch.phase == "completed" else self._known_ms
+        if parts is not None and parts.expires > batch.finished + kept:
+            await self._files.records.put(replace(parts, expires=batch.finished + kept))
         for record, there in ((output, batch.output), (errors, batch.errors)):
             if there and record is not None and record.size is None:
                 await self._publish(batch, batch.finished, record)

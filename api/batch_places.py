@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 
-from api.files import FileStore, unavailable
+from api.files import FileStore
 from api.problems import Refusal
+from api.storing import on_thread, unavailable
 from rerankq.bulk import storage
 from rerankq.bulk.api import BatchRequest
 from rerankq.bulk.spec import OutputFormat
@@ -98,7 +98,7 @@ class Places:
 
 async def _found(url: str, field: str) -> Source:
     try:
-        return Source(url, (await asyncio.to_thread(storage.stat, url)).version)
+        return Source(url, (await on_thread(storage.stat, url)).version)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         detail = f"{field}: there is no such file"
         raise Refusal(422, "input_missing", detail, field=field) from None

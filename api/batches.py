@@ -13,12 +13,13 @@ from rerankq.bulk.api import ENDPOINTS, BatchRequest
 from rerankq.bulk.spec import BatchSpec
 from rerankq.fields import MAX_EXPIRES_IN
 from rerankq.ledger import batches
-from rerankq.ledger.batches import new_batch_id
+from rerankq.ledger.batches import BatchRecord, new_batch_id
 from rerankq.ledger.calls import Committed
 from rerankq.ledger.keys import CHUNKS_OPEN
 from rerankq.settings import Settings
 
 RETRY_FULL_S = 60
+LOOKED_AT = 100  # batches of the caller, in search of parts to take over
 _SECONDS = {"m": 60, "h": 3600, "d": 86_400}
 _TREC = ("corpus", "queries")  # what is read beside a run
 
@@ -54,6 +55,9 @@ class BatchMaker:
             within_s=within_s,
             kept_s=kept.seconds if kept else None,
         )
+        stopped = await _stopped(pool, request, owner)
+        if stopped is not None:
+            spec = await self.files.take_over(batch_id, spec, stopped)
         idempotency = _idempotency(request, owner, idempotency_key)
         made = await self._enlist(pool, request, batch_id, spec, owner, within_s, idempotency)
         if made.outcome != "created":
@@ -155,7 +159,7 @@ def _refused(made: Committed) -> Refusal:
 
 
 def _about(request: BatchRequest) -> dict[str, str]:
-    """What the batch's own object repeats."""
+    """What the batch's own object repeats, and by what it is found."""
     kept = request.output_expires_after
     told = {
         "endpoint": request.endpoint,
@@ -163,9 +167,24 @@ def _about(request: BatchRequest) -> dict[str, str]:
         "input_file_id": request.input_file_id,
         "input_uri": request.input_uri,
         "output_uri": request.output_uri,
+        "order": _order(request),
         "output_kept_s": str(kept.seconds) if kept else None,
     }
     return {name: value for name, value in told.items() if value is not None}
+
+
+async def _stopped(pool: Pool, request: BatchRequest, owner: str) -> BatchRecord | None:
+    """The last batch that was asked for in the same words, if it came to nothing."""
+    order = _order(request)
+    for _, _, batch in await pool.ledger.newest_batches(owner, None, LOOKED_AT):
+        if batch is not None and batch.about.get("order") == order:
+            return batch if batch.final and batch.phase != "completed" else None
+    return None
+
+
+def _order(request: BatchRequest) -> str:
+    told = request.model_dump_json(exclude_defaults=True, exclude={"metadata"})
+    return hashlib.sha256(told.encode()).hexdigest()[:32]
 
 
 def _idempotency(request: BatchRequest, owner: str, key: str | None) -> tuple[str, str] | None:

@@ -2,50 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import ParamSpec, TypeVar
+from collections.abc import AsyncIterator
 
 import redis.asyncio
 
-from api.forms import Write
 from api.problems import Refusal
+from api.storing import blocks, stored
 from rerankq.bulk import storage
 from rerankq.ledger.files import FileRecord, Files
 from rerankq.settings import Settings
 
-log = logging.getLogger(__name__)
-
 MOST_FILE_BYTES = 10 << 30
 KEPT_RESULT_TTLS = 30  # as often RERANKQ_RESULT_TTL a file is kept if its maker names no time
-STORAGE_RETRY_S = 5
-READ_BYTES = 1 << 20
 PARTS = "batch_parts"  # the purpose of a folder that no caller sees
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-async def stored(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run what waits for the storage in a thread.
-
-    Raises: Refusal: 503. FileNotFoundError: there is no such file.
-    """
-    try:
-        return await asyncio.to_thread(call, *args, **kwargs)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise unavailable(error) from error
-
-
-def unavailable(error: OSError) -> Refusal:
-    log.error("storage failed", extra={"reason": str(error)})
-    detail = "the storage does not answer as it should; try again"
-    return Refusal(503, "storage_unavailable", detail, retry_after=STORAGE_RETRY_S)
 
 
 class FileStore:
@@ -89,7 +59,7 @@ class FileStore:
             found = await stored(storage.stat, record.url)
         except FileNotFoundError:
             raise unknown(record.id) from None
-        return found.size, _blocks(record.url)
+        return found.size, blocks(record.url)
 
     async def remove(self, record: FileRecord) -> None:
         """Bytes first: what is left of a file when this fails is then found again.
@@ -112,38 +82,7 @@ class FileStore:
         return removed
 
 
-@asynccontextmanager
-async def writing(url: str) -> AsyncIterator[Write]:
-    """A new file, published when the block ends; after an exception there is none.
-
-    Raises: Refusal: 503.
-    """
-    manager = storage.writing(url)
-    file = await stored(manager.__enter__)
-
-    async def write(data: bytes) -> None:
-        await stored(file.write, data)
-
-    try:
-        yield write
-    except BaseException as error:
-        # Its own task: the request's may be cancelled, and nothing half-written shall stay.
-        given_up = asyncio.to_thread(manager.__exit__, type(error), error, error.__traceback__)
-        await asyncio.shield(asyncio.create_task(given_up))
-        raise
-    await stored(manager.__exit__, None, None, None)
-
-
 def unknown(file_id: str) -> Refusal:
     shown = file_id[:80].encode(errors="replace").decode()
     detail = f"no file {shown!r}: it never was, it belongs to another key, or its time is over"
     return Refusal(404, "not_found", detail, field="file_id")
-
-
-async def _blocks(url: str) -> AsyncIterator[bytes]:
-    file = await asyncio.to_thread(storage.open_at, url, 0)
-    try:
-        while block := await asyncio.to_thread(file.read, READ_BYTES):
-            yield block
-    finally:
-        await asyncio.shield(asyncio.create_task(asyncio.to_thread(file.close)))

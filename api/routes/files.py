@@ -13,11 +13,11 @@ from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
 
 from api import examples_bulk
-from api.files import writing
 from api.forms import Form, receive
 from api.problems import Refusal
 from api.routes.jobs import Caller, Parts
 from api.routes.rerank import CLIENT_CLOSED
+from api.storing import writing
 from rerankq.bulk.api import (
     LEAST_KEPT_S,
     MOST_KEPT_S,

@@ -56,5 +56,5 @@ class BatchSpec(BaseModel):
         Args:
             model: `WorkerInfo.fingerprint` and limits, of what scores it.
         """
-        told = self.model_dump_json(exclude={"errors", "work", "max_errors"})
+        told = self.model_dump_json(exclude={"output", "errors", "work", "max_errors"})
         return hashlib.sha256(f"{model}\0{told}".encode()).hexdigest()[:16]

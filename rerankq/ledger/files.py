@@ -147,12 +147,14 @@ class Files:
             last = ids[-1]
         return found[:limit]
 
-    async def forget(self, record: FileRecord) -> None:
+    async def forget(self, record: FileRecord) -> bool:
+        """False: it was forgotten before; so of several who forget one, it is one who did."""
         pipe = self._client.pipeline(transaction=True)
         pipe.delete(self._name(Key.FILE, record.id))
         pipe.zrem(self._name(Key.FILES, record.owner), record.id)
         pipe.zrem(self._name(Key.FILES_OVER), record.id)
-        await pipe.execute()
+        deleted, *_ = await pipe.execute()
+        return bool(deleted)
 
     async def over(self) -> Sequence[FileRecord]:
         """Some of those whose bytes are to go. Raises: LaterVersion."""

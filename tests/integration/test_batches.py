@@ -16,6 +16,7 @@ from openai.types import Batch
 from rerankq.bulk.chunks import Chunk
 from rerankq.ledger import batches
 from rerankq.ledger.batches import BatchRecord, ScoredPart
+from rerankq.ledger.files import file_id_of
 from rerankq.ledger.keys import Key, name
 from rerankq.schema import Problem
 from rerankq.status import CHUNKS, JobStatus
@@ -290,7 +291,12 @@ def test_an_output_that_nobody_asks_for_goes_too(service: Service, file_id: str)
         assert now + 30 * 86_400_000 < urls[url.encode()] < now + 34 * 86_400_000
 
 
-def test_the_parts_of_a_batch_that_was_stopped_go_once_it_is_read(
+def over_at(service: Service, batch_id: str) -> float | None:
+    """When the parts of a batch go, in ms."""
+    return service.redis.zscore(name(Key.FILES_OVER), file_id_of(batch_id, "work"))
+
+
+def test_the_parts_of_a_batch_that_was_stopped_are_kept_as_long_as_it_is(
     service: Service, file_id: str
 ) -> None:
     made = create(service, file_id)
@@ -302,9 +308,35 @@ def test_the_parts_of_a_batch_that_was_stopped_go_once_it_is_read(
     service.alice.batches.cancel(made.id)
     merge(service, made.id, 3)
     assert service.alice.batches.retrieve(made.id).status == "cancelled"
+    ended = record(service, made.id).finished
+    assert ended is not None
+    assert over_at(service, made.id) == ended + 86_400_000
+    service.redis.hset(name(Key.FILE, file_id_of(made.id, "work")), "expires", 1)
+    service.redis.zadd(name(Key.FILES_OVER), {file_id_of(made.id, "work"): 1})
     eventually(lambda: not part.parent.exists())
     listed = [file.purpose for file in service.alice.files.list()]
     assert "batch_parts" not in listed
+
+
+def test_the_same_again_takes_over_the_parts_of_one_that_was_stopped(
+    service: Service, file_id: str
+) -> None:
+    first = create(service, file_id, metadata={"try": "1"})
+    running = create(service, file_id, metadata={"try": "2"})
+    works = [record(service, batch.id).spec.work for batch in (first, running)]
+    assert works[0] != works[1], "the first may still be merged from its parts"
+    service.alice.batches.cancel(running.id)
+    other = create(service, file_id, completion_window="7d")
+    again = create(service, file_id, metadata={"try": "3"})
+    once_more = create(service, file_id)
+    assert record(service, other.id).spec.work not in works
+    assert record(service, again.id).spec.work == works[1]
+    assert record(service, once_more.id).spec.work not in works
+    assert over_at(service, running.id) is None
+    assert over_at(service, again.id) is not None
+    model = "m@r/float32"
+    fingerprints = [record(service, b.id).spec.fingerprint(model) for b in (running, again)]
+    assert fingerprints[0] == fingerprints[1]
 
 
 def test_the_queue_shows_the_chunks_and_whose_they_are(service: Service, file_id: str) -> None:
