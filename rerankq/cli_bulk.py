@@ -18,13 +18,11 @@ from rerankq.bulk.command.progress import Bar, Progress
 from rerankq.bulk.command.service import Service
 from rerankq.bulk.command.state import BatchState
 from rerankq.bulk.command.through_api import ThroughApi, is_meant
-from rerankq.bulk.command.through_redis import ThroughRedis
 from rerankq.bulk.command.watch import patiently, until_final
 from rerankq.bulk.spec import InputFormat, OutputFormat
 from rerankq.errors import RerankqError
 from rerankq.fields import MAX_EXPIRES_IN
 from rerankq.operator import Operator
-from rerankq.settings import Settings
 
 DONE, FAILED = 0, 1
 RETRY_FOR_S = 5.0  # a person waits
@@ -132,6 +130,10 @@ def service_for(client: Operator, url: str | None, model: str | None) -> Service
     """
     if is_meant(url):
         return ThroughApi(client)
+    # redis-py takes longer to import than the rest of the command.
+    from rerankq.bulk.command.through_redis import ThroughRedis
+    from rerankq.settings import Settings
+
     return ThroughRedis(Settings.from_env(), model, RETRY_FOR_S)
 
 
@@ -176,7 +178,8 @@ def _score(service: Service, asked: Order, args: argparse.Namespace, progress: P
         _say(f"{begun.state.id} goes on", *_how_to(begun.state.id))
         raise
     progress.clear()
-    notes.forget()
+    if state.phase == "completed":
+        notes.forget()  # or what was uploaded is of use to the next try
     return _end(state, asked, args)
 
 

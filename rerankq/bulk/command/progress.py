@@ -62,6 +62,7 @@ class Bar(Progress):
         if self._drawn > float("-inf"):
             self._stream.write("\r\x1b[K")
             self._stream.flush()
+            self._drawn = float("-inf")
 
     def _words(self, state: BatchState) -> list[str]:
         pairs_per_s, chunks_per_s = self._rates()

@@ -19,10 +19,10 @@ from rerankq.bulk.unpacking import needs_unpacking
 from rerankq.errors import Forbidden, NotFound, UsageError
 from rerankq.operator import Operator
 
-_CARRIED = frozenset(
-    {"input_format", "output_format", "instruction", "top_k", "depth", "tag", "raw_scores"}
-    | {"return_documents", "partitioned", "max_errors"}
-)
+_CARRIED = {
+    *("input_format", "output_format", "instruction", "top_k", "depth", "tag", "raw_scores"),
+    *("return_documents", "partitioned", "max_errors"),
+}
 
 
 class ThroughApi:
