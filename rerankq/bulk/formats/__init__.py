@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rerankq.bulk.formats import jsonl, msmarco, parquet, rank_llm, trec
-from rerankq.bulk.records import Reader, Writer
+from rerankq.bulk.records import Bad, Reader, Writer
 from rerankq.bulk.spec import InputFormat, OutputFormat
 from rerankq.bulk.unpacking import plain_name
 
@@ -38,6 +40,16 @@ def reader(name: InputFormat) -> Reader:
 
 def writer(name: OutputFormat) -> Writer:
     return _WRITERS[name]
+
+
+def error_line(name: InputFormat, bad: Bad, line: int) -> dict[str, Any]:
+    """A bad line as the errors file has it.
+
+    Args:
+        line: in the whole input, counted from 1.
+    """
+    known = {} if bad.query_id is None else {"id": bad.query_id}
+    return {"line": line, **known, "code": bad.code, "detail": bad.detail}
 
 
 def guess(url: str) -> InputFormat | None:

@@ -8,9 +8,16 @@ from rerankq.bulk import storage
 from rerankq.bulk.chunks import Chunk
 from rerankq.bulk.formats.checks import Wrong, fitted, too_long
 from rerankq.bulk.inputs import present
-from rerankq.bulk.lines import Key, Run, lines, runs
+from rerankq.bulk.lines import Key, Run, count, lines, runs
 from rerankq.bulk.records import Bad, BadInput, Record
 from rerankq.bulk.spec import BatchSpec
+
+
+class Keyed:
+    """What the readers of such formats share."""
+
+    def count(self, spec: BatchSpec, chunk: Chunk) -> int:
+        return count(spec.input, chunk.start, chunk.stop)
 
 
 def present_and_fitting(spec: BatchSpec, key: Key, form: str) -> int:

@@ -25,7 +25,7 @@ def _key(line: bytes) -> bytes | None:
     return columns[0].strip() or None if len(columns) == 4 else None
 
 
-class _Reader:
+class _Reader(keyed.Keyed):
     def chunks(self, spec: BatchSpec, most_bytes: int) -> Iterator[Chunk]:
         yield from byte_chunks(keyed.present_and_fitting(spec, _key, _FORM), most_bytes)
 

@@ -83,6 +83,11 @@ class _Reader:
                 yield from _rows(spec, table, table.select(carried), first)
                 first += table.num_rows
 
+    def count(self, spec: BatchSpec, chunk: Chunk) -> int:
+        with _opened(spec.input) as file:
+            groups = range(chunk.start, chunk.stop)
+            return sum(file.metadata.row_group(group).num_rows for group in groups)
+
 
 def _joined(sizes: Sequence[int], most_bytes: int) -> Iterator[Chunk]:
     """Row groups side by side, as many as fit; one that is too large is a chunk all the same."""

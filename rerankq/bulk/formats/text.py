@@ -15,7 +15,7 @@ from rerankq.bulk import storage
 from rerankq.bulk.chunks import Chunk, byte_chunks
 from rerankq.bulk.formats.checks import Wrong, fit, json_object, too_long
 from rerankq.bulk.inputs import present
-from rerankq.bulk.lines import lines
+from rerankq.bulk.lines import count, lines
 from rerankq.bulk.records import Bad, Record, Scored
 from rerankq.bulk.spec import BatchSpec
 
@@ -44,6 +44,9 @@ class JsonLines:
                 yield too_long(line.number)
             else:
                 yield self._read(spec, line.number, line.text)
+
+    def count(self, spec: BatchSpec, chunk: Chunk) -> int:
+        return count(spec.input, chunk.start, chunk.stop)
 
     def _read(self, spec: BatchSpec, number: int, text: bytes) -> Record | Bad:
         fields: dict[str, Any] = {}

@@ -40,7 +40,7 @@ class _Candidate(NamedTuple):
     document: str
 
 
-class _Reader:
+class _Reader(keyed.Keyed):
     def chunks(self, spec: BatchSpec, most_bytes: int) -> Iterator[Chunk]:
         size = keyed.present_and_fitting(spec, _key, _FORM)
         corpus, _ = _indexes(spec)
