@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from stat import S_ISDIR as isfolder
+from stat import S_ISREG
 from typing import BinaryIO
 
 from rerankq.bulk.addresses import failures, join, local_path
@@ -28,8 +28,8 @@ def _path(url: str) -> Path:
 def stat(url: str) -> Stat:
     with failures(url):
         found = os.stat(_path(url))
-        if isfolder(found.st_mode):
-            raise IsADirectoryError("is a folder")
+        if not S_ISREG(found.st_mode):
+            raise IsADirectoryError("is not a file")
     return Stat(found.st_size, f"{found.st_size}-{found.st_mtime_ns}")
 
 
@@ -89,7 +89,8 @@ def _sync(folder: Path) -> None:
 
 
 def exists(url: str) -> bool:
-    return _path(url).exists()
+    with failures(url):
+        return _path(url).exists()
 
 
 def delete(url: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -83,13 +83,18 @@ class Reader(Protocol):
         """
         ...
 
-    def read(self, spec: BatchSpec, chunk: Chunk) -> Generator[Record | Bad, None, int]:
+    def read(self, spec: BatchSpec, chunk: Chunk) -> Iterator[Record | Bad]:
         """The chunk's records in order; one at a time in memory, for text formats.
 
-        Returns: the lines that belong to the chunk, blank ones too (Parquet: rows), so that a
-            record's line in the whole input can be told.
-
         Raises: BadInput: the input is not what it was when it was cut; OSError: try again.
+        """
+        ...
+
+    def count(self, spec: BatchSpec, chunk: Chunk) -> int:
+        """Lines that start in the chunk, blank ones too (Parquet: its rows), so that a record's
+        line in the whole input can be told.
+
+        Raises: as `read`.
         """
         ...
 
@@ -97,7 +102,10 @@ class Reader(Protocol):
 class Writer(Protocol):
     """One output format."""
 
-    suffix: str  # of a part's name, such as .jsonl
+    @property
+    def suffix(self) -> str:
+        """Of a part's name, such as .jsonl."""
+        ...
 
     def part(self, spec: BatchSpec, scored: Sequence[Scored]) -> bytes:
         """A whole part: what the chunk's records come to, in order. Deterministic."""

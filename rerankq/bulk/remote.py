@@ -13,7 +13,7 @@ from rerankq.bulk.extras import extra
 from rerankq.bulk.output import output
 from rerankq.bulk.stat import Stat
 
-_BUFFER = 8 << 20  # bytes of one request; small ones cost a round trip each
+_BUFFER = 2 << 20  # bytes of one request; small ones cost a round trip each
 # Where closing a file publishes it and nothing does before. Elsewhere it grows under its name.
 _UPLOADS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"})
 _VERSIONS = ("ETag", "etag", "generation", "md5Hash", "LastModified", "last_modified", "updated",
@@ -25,9 +25,10 @@ def _opened(url: str) -> tuple[Any, str]:
 
     Raises: OSError: there is no such file system here.
     """
-    core = extra("fsspec.core", f"reading and writing {scheme(url)}:// URLs")
+    its = scheme(url)
+    core = extra("fsspec.core", f"reading and writing {its}:// URLs")
     try:
-        fs, path = core.url_to_fs(url)
+        fs, path = core.url_to_fs(its + url[len(its) :])
     except ImportError as error:
         # fsspec's message names the package to install.
         raise OSError(str(error)) from error
@@ -41,7 +42,7 @@ def stat(url: str) -> Stat:
         fs, path = _opened(url)
         info = fs.info(path)
         if info.get("type") == "directory":
-            raise IsADirectoryError("is a folder")
+            raise IsADirectoryError("is not a file")
         size = info.get("size")
         if size is None:
             raise OSError("its size is not known, so it cannot be read in ranges")

@@ -51,6 +51,10 @@ def unpacked(spec: BatchSpec) -> BatchSpec:
     return spec.model_copy(update=changed)
 
 
+class _AlreadyThere(Exception):
+    pass
+
+
 def _unpack(url: str, target: str) -> None:
     found_at(url)
     read = 0
@@ -63,6 +67,11 @@ def _unpack(url: str, target: str) -> None:
             while block := stream.read(_BLOCK):
                 plain.write(block)
                 read += len(block)
+            if storage.exists(target):
+                raise _AlreadyThere
+    except _AlreadyThere:
+        # Another worker was faster, and readers may rely on the version of its file.
+        return
     except Exception as error:
         code = _damage(error)
         if code is None:

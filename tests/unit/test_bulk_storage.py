@@ -47,6 +47,11 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     }[str(request.param)]
 
 
+def other_case(url: str) -> str:
+    scheme, colon, path = url.partition("://")
+    return f"{scheme.upper()}{colon}{path}" if colon else url
+
+
 def check_all_verbs(folder: str) -> None:
     url = storage.join(folder, "a.txt")
     assert not storage.exists(url)
@@ -59,6 +64,7 @@ def check_all_verbs(folder: str) -> None:
     assert storage.read(url, 4, 7) == b"two"
     assert storage.read(url, 8, 99) == b"three"
     assert storage.read_many(url, [(8, 13), (0, 0), (0, 3)]) == [b"three", b"", b"one"]
+    assert storage.read(other_case(url), 0, 3) == b"one"
     with storage.open_at(url, 4) as file:
         assert [file.readline(), file.readline(), file.read()] == [b"two\n", b"three", b""]
     with storage.writing(storage.join(folder, "sub/b.txt")) as out:
@@ -76,11 +82,16 @@ def check_all_verbs(folder: str) -> None:
     assert storage.listing(storage.join(folder, "sub")) == []
 
 
+def break_off(url: str, data: bytes) -> None:
+    with storage.writing(url) as out:
+        out.write(data)
+        raise Broken
+
+
 def check_nothing_is_published(folder: str) -> None:
     url = storage.join(folder, "never.txt")
-    with pytest.raises(Broken), storage.writing(url) as out:
-        out.write(b"half")
-        raise Broken
+    with pytest.raises(Broken):
+        break_off(url, b"half")
     assert not storage.exists(url)
     assert storage.listing(folder) == []
 
@@ -97,9 +108,8 @@ def test_after_an_exception_there_is_nothing(folder: str) -> None:
 def test_an_exception_leaves_the_old_file(folder: str) -> None:
     url = storage.join(folder, "kept.txt")
     storage.put(url, b"old")
-    with pytest.raises(Broken), storage.writing(url) as out:
-        out.write(b"new")
-        raise Broken
+    with pytest.raises(Broken):
+        break_off(url, b"new")
     assert storage.read(url, 0, 9) == b"old"
 
 
@@ -114,9 +124,8 @@ def test_s3(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert storage.read(f"{s3}/large/whole", 5 << 20, 6 << 20) == large[5 << 20 :]
     fs = fsspec.filesystem("s3")
     monkeypatch.setattr(type(fs), "default_block_size", 5 << 20)
-    with pytest.raises(Broken), storage.writing(f"{s3}/large/half") as out:
-        out.write(large)
-        raise Broken
+    with pytest.raises(Broken):
+        break_off(f"{s3}/large/half", large)
     assert storage.listing(f"{s3}/large") == [f"{s3}/large/whole"]
     assert "Uploads" not in fs.call_s3("list_multipart_uploads", Bucket="bulk")
     with pytest.raises(FileNotFoundError, match="s3://nowhere/x"):
@@ -142,6 +151,12 @@ def test_an_output_that_cannot_be_written_names_itself(tmp_path: Path) -> None:
         storage.put(str(tmp_path / "file" / "out"), b"data")
 
 
+def test_what_is_no_file_is_no_input(tmp_path: Path) -> None:
+    for url in (str(tmp_path), "/dev/null", f"file://{tmp_path}"):
+        with pytest.raises(IsADirectoryError):
+            storage.stat(url)
+
+
 def test_written_files_are_as_readable_as_others(tmp_path: Path) -> None:
     storage.put(str(tmp_path / "ours"), b"")
     (tmp_path / "plain").write_bytes(b"")
@@ -156,7 +171,7 @@ def test_messages_hold_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
             raise RuntimeError("GET https://user:secret@host/x?X-Amz-Signature=secret failed")
 
     monkeypatch.setattr(remote, "_opened", lambda url: (Fs(), url))
-    with pytest.raises(OSError, match="RuntimeError|failed") as failure:
+    with pytest.raises(OSError, match="failed") as failure:
         storage.stat("https://user:secret@host/x?X-Amz-Signature=secret")
     assert "secret" not in str(failure.value)
     assert "https://host/x" in str(failure.value)

@@ -9,6 +9,7 @@ from itertools import islice
 from rerankq.bulk import storage
 from rerankq.bulk.chunks import Chunk
 from rerankq.bulk.formats import reader
+from rerankq.bulk.inputs import present
 from rerankq.bulk.spec import BatchSpec
 from rerankq.ledger.batches import PLANNED_AT_ONCE, planned
 from rerankq.ledger.sharding import BYTES_PER_TOKEN, FIRST_GUESS_TOKENS_PER_S
@@ -29,7 +30,8 @@ def plan(ledger: Ledger, entry: str, spec: BatchSpec, tokens_per_s: float) -> No
     Raises: BadInput, OSError: see `Reader.chunks`.
     """
     rate = tokens_per_s or FIRST_GUESS_TOKENS_PER_S
-    agreed = ledger.run(planned(entry, _cut_before(spec) or _cut(spec, rate)))
+    size = present(spec).size
+    agreed = ledger.run(planned(entry, _cut_before(spec) or _cut(size, rate)))
     if agreed.chunks is None:
         return
     cut = agreed.cut
@@ -55,9 +57,9 @@ def _cut_before(spec: BatchSpec) -> int | None:
         return None
 
 
-def _cut(spec: BatchSpec, rate: float) -> int:
+def _cut(size: int, rate: float) -> int:
     bounded = min(MOST_BYTES, max(LEAST_BYTES, rate * CHUNK_S * BYTES_PER_TOKEN))
-    return int(max(bounded, storage.stat(spec.input).size / MOST_CHUNKS))
+    return int(max(bounded, size / MOST_CHUNKS))
 
 
 def _slices(chunks: Iterator[Chunk]) -> Iterator[tuple[list[Chunk], bool]]:

@@ -60,13 +60,12 @@ def score(spec: BatchSpec, chunk: Chunk, name: str, flow: Flow, watch: Watch) ->
     """
     bad: list[Bad] = []
     records = 0
-    reading = reader(spec.input_format).read(spec, chunk)
+    source = reader(spec.input_format)
+    reading = source.read(spec, chunk)
     while True:
-        try:
-            with watch():
-                found = next(reading)
-        except StopIteration as end:
-            lines: int = end.value
+        with watch():
+            found = next(reading, None)
+        if found is None:
             break
         records += 1
         wrong = flow.add(found) if isinstance(found, Record) else found
@@ -79,7 +78,7 @@ def score(spec: BatchSpec, chunk: Chunk, name: str, flow: Flow, watch: Watch) ->
         bad.sort(key=lambda one: one.line)
         part = ScoredPart(
             name=name,
-            lines=lines,
+            lines=source.count(spec, chunk),
             pairs=sum(len(one.log_odds) for one in scored),
             tokens=sum(one.tokens for one in scored),
             truncated=sum(len(one.truncated) for one in scored),
