@@ -25,7 +25,7 @@ class Backlog:
     @property
     def sets(self) -> dict[str, LaneCounts]:
         """Lanes and chunks: all there is to score."""
-        return {**self.lanes, CHUNKS: self.chunks}
+        return {str(lane): counts for lane, counts in self.lanes.items()} | {CHUNKS: self.chunks}
 
     @property
     def entries(self) -> int:

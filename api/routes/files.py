@@ -163,7 +163,7 @@ def shown(record: FileRecord) -> FileObject:
 
 
 def _purpose(form: Form) -> str:
-    purpose, known = form.fields.get("purpose"), get_args(FilePurpose)
+    purpose, known = form.fields.get("purpose", ""), get_args(FilePurpose)
     if purpose not in known:
         detail = f"purpose: must be one of {', '.join(known)}"
         raise Refusal(422, "invalid_request", detail, field="purpose", limit=", ".join(known))

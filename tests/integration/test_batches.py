@@ -283,8 +283,8 @@ def test_an_output_is_kept_as_long_as_its_maker_says(service: Service, file_id: 
 
 def test_an_output_that_nobody_asks_for_goes_too(service: Service, file_id: str) -> None:
     made = create(service, file_id)
-    due = service.redis.zrange(name(Key.FILES_OVER), 0, -1, withscores=True)
-    urls = {service.redis.hget(name(Key.FILE, file.decode()), "url"): at for file, at in due}
+    due: Any = service.redis.zrange(name(Key.FILES_OVER), 0, -1, withscores=True)
+    urls: Any = {service.redis.hget(name(Key.FILE, file.decode()), "url"): at for file, at in due}
     spec = record(service, made.id).spec
     now = made.created_at * 1000
     for url in (spec.output, spec.errors):
@@ -293,7 +293,8 @@ def test_an_output_that_nobody_asks_for_goes_too(service: Service, file_id: str)
 
 def over_at(service: Service, batch_id: str) -> float | None:
     """When the parts of a batch go, in ms."""
-    return service.redis.zscore(name(Key.FILES_OVER), file_id_of(batch_id, "work"))
+    at: Any = service.redis.zscore(name(Key.FILES_OVER), file_id_of(batch_id, "work"))
+    return None if at is None else float(at)
 
 
 def test_the_parts_of_a_batch_that_was_stopped_are_kept_as_long_as_it_is(
