@@ -11,9 +11,10 @@ from fastapi.telemetry import TelemetryConfig
 
 import rerankq
 from api import problems
+from api.files import MOST_FILE_BYTES
 from api.front import Front
 from api.middleware import BodyLimit, KeyRequired, RequestContext
-from api.routes import jobs, operate, rerank, service
+from api.routes import batches, files, jobs, operate, rerank, service
 from rerankq import tracing
 from rerankq.settings import Settings
 
@@ -39,11 +40,12 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.front = front
     problems.install(app)
     app.state.routes = []  # the framework hides them behind what it includes
-    for resource in (jobs, rerank, service, operate):
+    for resource in (jobs, rerank, files, batches, service, operate):
         app.include_router(resource.router)
         app.state.routes += resource.router.routes
     # The one added last is the outermost.
-    app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    larger = {"/v1/files": MOST_FILE_BYTES}
+    app.add_middleware(BodyLimit, limit=settings.max_body_bytes, larger=larger)
     app.add_middleware(KeyRequired, keys=front.keys)
     app.add_middleware(RequestContext)
     return app

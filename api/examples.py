@@ -46,11 +46,11 @@ _QUEUED = _JOB | {
 }
 
 
-def _json(description: str, example: Any) -> dict[str, Any]:
+def as_json(description: str, example: Any) -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"example": example}}}
 
 
-def _text(description: str, media_type: str, example: str) -> dict[str, Any]:
+def as_text(description: str, media_type: str, example: str) -> dict[str, Any]:
     return {"description": description, "content": {media_type: {"example": example}}}
 
 
@@ -91,6 +91,10 @@ _REFUSED: dict[int, tuple[str, str]] = {
     415: ("unsupported_media_type", "Content-Type: must be application/json, not text/plain"),
     422: ("invalid_request", "query: must not be blank"),
     429: ("backlog_full", "the bulk lane holds 100000 shards; the limit is 100000"),
+    501: (
+        "storage_not_configured",
+        "this service stores no files: RERANKQ_STORAGE_URL is not set",
+    ),
     503: ("queue_unavailable", "the queue's Redis does not answer; try again"),
 }
 _RETRY_AFTER = {
@@ -134,25 +138,25 @@ _OF_A_JOB = refusals(404)
 _OF_A_BODY = refusals(400, 404, 408, 413, 415, 429)
 
 SUBMITTED = _OF_A_BODY | {
-    202: _json("Durable; not finished yet, or not waited for.", _QUEUED),
-    200: _json("Finished within `Prefer: wait`.", _JOB) | {"model": Job},
+    202: as_json("Durable; not finished yet, or not waited for.", _QUEUED),
+    200: as_json("Finished within `Prefer: wait`.", _JOB) | {"model": Job},
 }
-JOB = _OF_A_JOB | {200: _json("The job.", _JOB)}
-RETRIED = refusals(404, 409, 429) | {202: _json("The new job.", _QUEUED)}
+JOB = _OF_A_JOB | {200: as_json("The job.", _JOB)}
+RETRIED = refusals(404, 409, 429) | {202: as_json("The new job.", _QUEUED)}
 JOB_LIST: dict[int | str, dict[str, Any]] = {
-    200: _json(
+    200: as_json(
         "A page.", {"object": "list", "data": [_JOB | {"results": None}], "next_cursor": None}
     )
 }
 NDJSON = refusals(404, 409) | {
-    200: _text(
+    200: as_text(
         "One result a line, best first.",
         "application/x-ndjson",
         '{"index":0,"relevance_score":0.991}\n{"index":1,"relevance_score":0.0004}\n',
     )
 }
 RERANKED = _OF_A_BODY | {
-    200: _json(
+    200: as_json(
         "The ranking, best first.",
         {
             "id": _JOB_ID,
@@ -170,24 +174,34 @@ RERANKED = _OF_A_BODY | {
     )
 }
 QUEUE = refusals(401, 503) | {
-    200: _json(
+    200: as_json(
         "The queue.",
         {
             "lanes": {
                 "interactive": {"waiting": 3, "in_flight": 2, "oldest_s": 0.4, "paused": False},
                 "bulk": {"waiting": 0, "in_flight": 0, "oldest_s": None, "paused": True},
             },
-            "backlog": 5,
-            "backlog_tokens": 61440,
+            "chunks": {"waiting": 40, "in_flight": 4, "oldest_s": 12.5},
+            "batches": [
+                {
+                    "id": "batch_019b8d3c4f6e0a1b2c3d4e5f60718293",
+                    "status": "in_progress",
+                    "chunks": 48,
+                    "chunks_done": 4,
+                    "share": 1.0,
+                }
+            ],
+            "backlog": 49,
+            "backlog_tokens": 706560,
             "drain_s": 1.9,
             "workers": 1,
         },
     )
 }
 _LANE = {"waiting": 3, "in_flight": 2, "oldest_s": 0.4, "paused": True}
-LANE: dict[int | str, dict[str, Any]] = {200: _json("The lane.", _LANE)}
+LANE: dict[int | str, dict[str, Any]] = {200: as_json("The lane.", _LANE)}
 PURGED: dict[int | str, dict[str, Any]] = {
-    200: _json("What was cancelled.", {"lane": "bulk", "cancelled": 212})
+    200: as_json("What was cancelled.", {"lane": "bulk", "cancelled": 212})
 }
 _WORKER = {
     "id": "worker_5f0c7a6e7d5b5c1e9a530d8f4f3a2b10",
@@ -201,11 +215,11 @@ _WORKER = {
     "tokens_per_s": 61_000.0,
 }
 WORKERS: dict[int | str, dict[str, Any]] = {
-    200: _json("Who is alive.", {"object": "list", "data": [_WORKER]})
+    200: as_json("Who is alive.", {"object": "list", "data": [_WORKER]})
 }
-DRAINING = refusals(404) | {202: _json("It was asked to.", _WORKER)}
+DRAINING = refusals(404) | {202: as_json("It was asked to.", _WORKER)}
 MODELS = refusals(401, 503) | {
-    200: _json(
+    200: as_json(
         "The served models.",
         {
             "object": "list",
@@ -228,13 +242,13 @@ MODELS = refusals(401, 503) | {
         },
     )
 }
-TEXT_OK: dict[int | str, dict[str, Any]] = {200: _text("Yes.", "text/plain", "ok\n")}
+TEXT_OK: dict[int | str, dict[str, Any]] = {200: as_text("Yes.", "text/plain", "ok\n")}
 READY = TEXT_OK | refusals(503)
 METRICS: dict[int | str, dict[str, Any]] = {
-    200: _text("Prometheus text.", "text/plain", "rerankq_backlog_tokens 61440\n")
+    200: as_text("Prometheus text.", "text/plain", "rerankq_backlog_tokens 61440\n")
 }
 HEALTH: dict[int | str, dict[str, Any]] = {
-    200: _json(
+    200: as_json(
         "Status `ok`, `no workers` or `down`.",
         {
             "status": "ok",
@@ -248,7 +262,7 @@ HEALTH: dict[int | str, dict[str, Any]] = {
     )
 }
 ROOT: dict[int | str, dict[str, Any]] = {
-    200: _json(
+    200: as_json(
         "Where to go.",
         {"name": "rerankq", "version": "0.1.0", "endpoints": {"submit": "POST /v1/jobs"}},
     )

@@ -11,6 +11,8 @@ from dataclasses import asdict
 from fastapi import Request
 
 from api.auth import Keys
+from api.batches import BatchMaker
+from api.files import FileStore
 from api.pools import Pool, Pools
 from rerankq import tls
 from rerankq.ledger import calls
@@ -20,6 +22,7 @@ from rerankq.settings import Settings
 log = logging.getLogger(__name__)
 
 REAP_EVERY_S = 1.0
+CLEAN_EVERY_S = 5.0
 STOP_S = 2.0
 
 
@@ -32,6 +35,8 @@ class Front:
         self._stopping = False
         self._redis = connect_async(settings.redis_url)
         self.pools = Pools(settings, self._redis)
+        self.files = FileStore(settings, self._redis)
+        self.batches = BatchMaker(settings, self.files)
         self._strays: set[str] = set()
 
     @contextlib.asynccontextmanager
@@ -39,6 +44,8 @@ class Front:
         duties = [self._watch_memory()]
         if self.settings.models:
             duties.append(self._watch_workers())
+        if self.settings.storage_url:
+            duties.append(self._clean_files())
         for pool in self.pools.all:
             duties += [pool.waiter.run(), self._keep_house(pool)]
             if pool.webhooks.enabled:  # what is due is left to the processes that can sign it
@@ -66,6 +73,16 @@ class Front:
             except Exception as error:  # whatever it is, the next one must come
                 log.warning("no reap", extra={"reason": tls.reason(error)})
             await asyncio.sleep(REAP_EVERY_S)
+
+    async def _clean_files(self) -> None:
+        """Let go of files whose time is over: every process does, and none minds the others."""
+        while not self._stopping:
+            try:
+                if removed := await self.files.clean():
+                    log.info("files removed", extra={"files": removed})
+            except Exception as error:  # as above
+                log.warning("files not removed", extra={"reason": tls.reason(error)})
+            await asyncio.sleep(CLEAN_EVERY_S)
 
     async def _watch_memory(self) -> None:
         while not self._stopping:

@@ -7,6 +7,7 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -86,19 +87,26 @@ class RequestContext:
 
 
 class BodyLimit:
-    """Stops reading a body at its limit, or when nothing more of it comes."""
+    """Stops reading a body at its limit, or when nothing more of it comes.
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    Args:
+        limit: bytes.
+        larger: limits of paths that have one of their own, because they hold no body in memory.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int, larger: Mapping[str, int]) -> None:
         self._app = app
         self._limit = limit
+        self._larger = larger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        limit = self._larger.get(scope["path"], self._limit)
         declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > self._limit:
-            await refused(self._refusal())(scope, receive, send)
+        if declared.isdigit() and int(declared) > limit:
+            await refused(_too_large(limit))(scope, receive, send)
             return
         read, more = 0, True
 
@@ -112,15 +120,16 @@ class BodyLimit:
                 raise _too_slow() from None
             more = message.get("more_body", False)
             read += len(message.get("body", b""))
-            if read > self._limit:
-                raise self._refusal()
+            if read > limit:
+                raise _too_large(limit)
             return message
 
         await self._app(scope, receive_counted, send)
 
-    def _refusal(self) -> Refusal:
-        detail = f"the body is over the limit of {self._limit} bytes"
-        return Refusal(413, "too_large", detail, field="body", limit=self._limit)
+
+def _too_large(limit: int) -> Refusal:
+    detail = f"the body is over the limit of {limit} bytes"
+    return Refusal(413, "too_large", detail, field="body", limit=limit)
 
 
 def _too_slow() -> Refusal:

@@ -12,6 +12,7 @@ from api.waiting import Waiter
 from api.webhooks import Webhooks
 from rerankq.errors import SettingsError
 from rerankq.ledger.async_store import AsyncLedger
+from rerankq.ledger.batches import tag_in_batch
 from rerankq.ledger.keys import root_of, tag_of
 from rerankq.ledger.records import WorkerInfo, tag_in
 from rerankq.settings import Settings
@@ -29,6 +30,9 @@ class Pool:
     ) -> None:
         self.further = further
         self.model = further or settings.model
+        aliases = () if further else settings.model_aliases
+        # What a request may call it; none: as it likes.
+        self.names = () if "*" in aliases else (self.model, *aliases)
         self.tag = tag_of(further)
         self.ledger = AsyncLedger(client, root_of(further))
         self.fleet = Fleet(self.ledger)
@@ -81,6 +85,11 @@ class Pools:
     def of_job(self, job_id: str) -> Pool | None:
         """Where a job with this id would be; None: it is no job's id."""
         tag = tag_in(job_id)
+        return None if tag is None else self._by_tag.get(tag)
+
+    def of_batch(self, batch_id: str) -> Pool | None:
+        """Where a batch with this id would be; None: it is no batch's id."""
+        tag = tag_in_batch(batch_id)
         return None if tag is None else self._by_tag.get(tag)
 
     async def ready(self) -> list[WorkerInfo]:

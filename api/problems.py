@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from http import HTTPStatus
 from typing import Any
@@ -11,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
+from starlette.types import Receive, Scope, Send
 
 from rerankq import logs, tls
 from rerankq.errors import LaterVersion
@@ -20,6 +22,7 @@ from rerankq.schema import Problem
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+OPENAI = ("/v1/files", "/v1/batches")
 REDIS_RETRY_S = 2
 MOST_FIELD = 300  # characters of a field's path: a caller's own key can be of any length
 
@@ -64,8 +67,26 @@ BUG = problem(500, "internal", "an error of ours; the log has it by the request'
 
 def response(body: Problem, headers: dict[str, str] | None = None) -> Response:
     request_id = logs.request_id.get() or None
-    content = body.model_copy(update={"request_id": request_id}).model_dump_json()
-    return Response(content, body.status, headers, MEDIA_TYPE)
+    return _Told(body.model_copy(update={"request_id": request_id}), headers)
+
+
+class _Told(Response):
+    """A problem; on OpenAI's paths with the member that OpenAI's clients read as well."""
+
+    def __init__(self, body: Problem, headers: dict[str, str] | None) -> None:
+        super().__init__(body.model_dump_json(), body.status, headers, MEDIA_TYPE)
+        self._problem = body
+        self._given = headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not scope["path"].startswith(OPENAI):
+            await super().__call__(scope, receive, send)
+            return
+        told = self._problem
+        kind = "invalid_request_error" if told.status < 500 else "server_error"
+        error = {"message": told.detail, "type": kind, "param": told.field, "code": told.code}
+        content = json.dumps(told.model_dump(mode="json") | {"error": error})
+        await Response(content, told.status, self._given, MEDIA_TYPE)(scope, receive, send)
 
 
 def refused(refusal: Refusal) -> Response:

@@ -84,9 +84,9 @@ class Submission:
         """
         self._check_count(len(request.documents))
         self._check_webhook(request)
-        self._check_memory()
+        self.check_memory()
         workers = await self._fleet.ready()
-        self._check_instruction(request, workers)
+        self.check_instruction(request.instruction, workers)
         job_shards = await self._shards(request, workers)
         job_id = new_job_id(self._tag)
         idempotency = None
@@ -125,7 +125,7 @@ class Submission:
         Raises:
             Refusal: 404 job, 409 not failed or its texts not kept, 429 backlog or memory.
         """
-        self._check_memory()
+        self.check_memory()
         call = verbs.retry(job_id, new_job_id(self._tag), self._settings.max_backlog)
         retried = await self._ledger.run(call)
         if retried.outcome == "full":
@@ -140,7 +140,8 @@ class Submission:
             raise Refusal(409, "not_kept", detail, field="job_id")
         return retried.about
 
-    def _check_memory(self) -> None:
+    def check_memory(self) -> None:
+        """Raises: Refusal: 429."""
         if self.redis_memory > FULLEST_REDIS:
             share, limit = f"{self.redis_memory:.0%}", f"{FULLEST_REDIS:.0%}"
             detail = f"the queue's Redis is {share} full; the limit is {limit}"
@@ -162,8 +163,9 @@ class Submission:
             detail = f"documents: {count} given; the limit is {limit} a job"
             raise Refusal(413, "too_large", detail, field="documents", limit=limit)
 
-    def _check_instruction(self, request: JobRequest, workers: Sequence[WorkerInfo]) -> None:
-        if request.instruction is not None and workers and not workers[0].instruction:
+    def check_instruction(self, given: str | None, workers: Sequence[WorkerInfo]) -> None:
+        """Raises: Refusal: 422."""
+        if given is not None and workers and not workers[0].instruction:
             detail = f"instruction: {self._model} takes no instruction"
             raise Refusal(422, "instruction_not_supported", detail, field="instruction")
 

@@ -36,7 +36,9 @@ def _absent(value: object) -> bool:
     return value is None
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A body of ours: no field that is unknown, no value of another type."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
 
     @model_validator(mode="before")
@@ -58,7 +60,7 @@ class _Answer(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
 
-class Document(_Strict):
+class Document(Strict):
     """One candidate text, with the caller's own name for it if it has one."""
 
     text: DocumentText
@@ -77,7 +79,7 @@ _AnyDocument = Annotated[
 ]
 
 
-class JobRequest(_Strict):
+class JobRequest(Strict):
     """A query and the documents to rank for it."""
 
     query: Query = Field(description="What the documents are ranked for. At most 64 KiB.")
@@ -199,10 +201,39 @@ class LaneView(_Answer):
     paused: bool = False
 
 
+class ChunksView(_Answer):
+    """Ledger entries of batches, chunks for the most part; `oldest_s` as in a lane."""
+
+    waiting: int = 0
+    in_flight: int = 0
+    oldest_s: float | None = None
+
+
+class OpenBatch(_Answer):
+    """One of the caller's batches that is not final.
+
+    Attributes:
+        share: of all open chunks, those of other callers too; 0 to 1.
+    """
+
+    id: str
+    status: str
+    chunks: int
+    chunks_done: int
+    share: float
+
+
 class QueueView(_Answer):
-    """The queue at a glance; `drain_s` is null while no worker has measured its rate."""
+    """The queue at a glance; `drain_s` is null while no worker has measured its rate.
+
+    Attributes:
+        lanes: of jobs.
+        backlog, backlog_tokens: of lanes and chunks together.
+    """
 
     lanes: dict[str, LaneView]
+    chunks: ChunksView = ChunksView()
+    batches: list[OpenBatch] = []
     backlog: int
     backlog_tokens: int
     drain_s: float | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -61,6 +62,11 @@ def _device_map(value: object) -> object:
 
 
 DeviceMap = Annotated[str | dict[str, int | str], BeforeValidator(_device_map)]
+
+
+def _absolute(url: str) -> str:
+    """A local folder by its whole path: processes with other working directories read it, too."""
+    return url if re.match(r"[A-Za-z][A-Za-z0-9+.-]*::?//|.*::", url) else os.path.abspath(url)
 
 
 class Settings(BaseModel):
@@ -190,6 +196,16 @@ class Settings(BaseModel):
     )
     metrics_port: int = Field(
         9090, ge=0, le=65535, description="The worker's /metrics, /livez and /readyz; 0: any free."
+    )
+    storage_url: Annotated[str, AfterValidator(_absolute)] | None = Field(
+        None,
+        description="Folder or fsspec URL for uploaded files, outputs and parts of batches, the "
+        "same for the API and for every worker; without it nothing can be uploaded.",
+    )
+    storage_allow: Names = Field(
+        (),
+        description="URL prefixes, comma-separated, that a batch's `input_uri` and `output_uri` "
+        "may lie under; none: no URL may be named.",
     )
     webhook_secret: str | None = Field(
         None,

@@ -55,7 +55,8 @@ class LocalSystem:
     """Starts, watches and stops the processes, and keeps `state.json` true.
 
     Args:
-        folder: of Redis's data, the logs and `state.json`.
+        folder: of Redis's data, the logs, `state.json`, and uploaded files if the environment has
+            no place for them.
         env: the environment of the children; its RERANKQ_* variables are honoured, so that with
             RERANKQ_REDIS_URL no Redis is started.
         log_to_files: into `folder/logs` instead of this process's stderr.
@@ -77,6 +78,7 @@ class LocalSystem:
         self.folder = folder.resolve()
         self._env = dict(os.environ if env is None else env)
         self._env.setdefault("RERANKQ_MODEL", DEMO_MODEL)
+        self._env.setdefault("RERANKQ_STORAGE_URL", str(self.folder / "storage"))
         self._log_to_files = log_to_files
         self._worker_module = worker_module
         self._stopping = False

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 import rerankq
 from api import examples, metrics
-from api.backlog import backlog, queue_view
+from api.backlog import backlog, open_batches, queue_view
 from api.front import Front
 from api.pools import Pool
 from api.problems import REDIS_RETRY_S, problem, response
@@ -27,12 +27,13 @@ router = APIRouter(tags=["service"])
 @router.get("/v1/queue", response_model=QueueView, responses=examples.QUEUE)
 async def queue(
     parts: Parts,
-    _: Caller,
+    caller: Caller,
     model: Annotated[str | None, Query(description="Of this model; else of all together.")] = None,
 ) -> QueueView:
-    """How much waits and is in flight, by lane, in ledger entries (shards)."""
+    """How much waits and is in flight, by lane, in ledger entries (shards, chunks)."""
     pools = parts.pools.all if model is None else [parts.pools.of_model(model)]
-    return queue_view([await backlog(pool) for pool in pools])
+    batches = [batch for pool in pools for batch in await open_batches(pool, caller)]
+    return queue_view([await backlog(pool) for pool in pools], batches)
 
 
 @router.get("/v1/models", response_model=ModelList, responses=examples.MODELS)
@@ -99,6 +100,8 @@ async def root() -> dict[str, Any]:
             "submit": "POST /v1/jobs",
             "read": "GET /v1/jobs/{id}?wait=30",
             "rerank": "POST /v1/rerank",
+            "files": "POST /v1/files",
+            "batches": "POST /v1/batches",
             "queue": "GET /v1/queue",
             "models": "GET /v1/models",
             "health": "GET /health",
@@ -122,7 +125,7 @@ def _served(group: list[WorkerInfo]) -> ServedModel:
 async def _read_ledger(parts: Front) -> None:
     for pool in parts.pools.all:
         waits, model = await backlog(pool), pool.further
-        lanes = waits.lanes.items()
+        lanes = waits.sets.items()
         metrics.QUEUE_WAITING.show(model, {(lane,): counts.waiting for lane, counts in lanes})
         metrics.QUEUE_IN_FLIGHT.show(model, {(lane,): counts.in_flight for lane, counts in lanes})
         oldest = {(lane,): (counts.oldest_ms or 0) / 1000 for lane, counts in lanes}

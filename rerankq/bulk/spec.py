@@ -25,6 +25,7 @@ class BatchSpec(BaseModel):
         top_k: so many results a query are written; None: all.
         depth: only the first so many candidates of a query are scored and written; None: all.
         tag: the last column of a TREC run.
+        models: names a line may call the model by, with `openai` alone; empty: any.
         max_errors: bad lines after which the batch fails; None: any number.
     """
 
@@ -39,6 +40,7 @@ class BatchSpec(BaseModel):
     work: str
     corpus: str | None = None
     queries: str | None = None
+    models: tuple[str, ...] = ()
     partitioned: bool = False
     instruction: str | None = None
     top_k: int | None = Field(None, ge=1)
@@ -54,5 +56,5 @@ class BatchSpec(BaseModel):
         Args:
             model: `WorkerInfo.fingerprint` and limits, of what scores it.
         """
-        told = self.model_dump_json(exclude={"errors", "work", "max_errors"})
+        told = self.model_dump_json(exclude={"output", "errors", "work", "max_errors"})
         return hashlib.sha256(f"{model}\0{told}".encode()).hexdigest()[:16]

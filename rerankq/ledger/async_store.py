@@ -19,7 +19,6 @@ from rerankq.ledger.keys import Key, Part, name
 from rerankq.ledger.records import HEADER_FIELDS, JobRecord, WorkerInfo
 from rerankq.ledger.shards import Command, Shards, staging
 from rerankq.ledger.store import raise_first, share_of
-from rerankq.status import Lane
 
 T = TypeVar("T")
 
@@ -177,7 +176,8 @@ class AsyncLedger:
                 seen.add(field)
                 yield data
 
-    async def lane(self, lane: Lane) -> LaneCounts:
+    async def lane(self, lane: str) -> LaneCounts:
+        """Args: lane: one of jobs, or `CHUNKS`."""
         pipe = self._client.pipeline(transaction=False)
         pipe.zcard(self.name(Key.PENDING, lane))
         pipe.zcard(self.name(Key.READY, lane))
@@ -189,6 +189,14 @@ class AsyncLedger:
         now = seconds * 1000 + micros // 1000
         oldest = max(0, now - int(first[0][1])) if first and ready else None
         return LaneCounts(ready, max(0, pending - ready), oldest, int(tokens or 0), bool(paused))
+
+    async def open_entries(self, job_ids: Sequence[str]) -> list[int]:
+        """How many entries of each are waiting or in flight."""
+        pipe = self._client.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipe.hlen(self.name(Key.JOB, job_id + Part.INPUT))
+        counts: list[int] = await pipe.execute() if job_ids else []
+        return counts
 
     async def workers(self) -> list[WorkerInfo]:
         """Those heard of within `WORKER_SEEN_MS`."""

@@ -34,6 +34,9 @@ class Key(StrEnum):
     SCHEDULED = "scheduled"  # sorted set, id of a delayed job -> ms when its entries come to be
     DEADLINES = "deadlines"  # sorted set, job id -> ms when it expires
     JOBS = "jobs:"  # + owner: sorted set, job id -> created ms; the newest JOBS_KEPT
+    FILE = "file:"  # + id: hash, what is known of an uploaded file or a batch's output
+    FILES = "files:"  # + owner: sorted set, file id -> created ms
+    FILES_OVER = "files-over"  # sorted set, file id -> ms when its bytes are to go
     WORKER = "worker:"  # + id: hash, what the worker says of itself; lives WORKER_TTL_MS
     DRAIN = "drain:"  # + worker id: string, an operator asks it to drain; lives WORKER_TTL_MS
     WORKERS = "workers"  # sorted set, worker id -> ms of its last heartbeat

@@ -29,7 +29,11 @@ def test_a_body_that_stalls_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError(message)
 
     with pytest.raises(Refusal) as caught:
-        asyncio.run(BodyLimit(app, limit=100)({"type": "http", "headers": []}, receive, send))
+        asyncio.run(
+            BodyLimit(app, limit=100, larger={})(
+                {"type": "http", "path": "/", "headers": []}, receive, send
+            )
+        )
     assert caught.value.problem.status == 408
     assert caught.value.problem.field == "body"
 
@@ -51,5 +55,9 @@ def test_waiting_for_the_caller_to_leave_has_no_limit(monkeypatch: pytest.Monkey
     async def send(message: Message) -> None:
         raise AssertionError(message)
 
-    asyncio.run(BodyLimit(app, limit=100)({"type": "http", "headers": []}, receive, send))
+    asyncio.run(
+        BodyLimit(app, limit=100, larger={})(
+            {"type": "http", "path": "/", "headers": []}, receive, send
+        )
+    )
     assert got == ["http.request", "http.disconnect"]

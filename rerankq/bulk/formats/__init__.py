@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rerankq.bulk.formats import jsonl, msmarco, parquet, rank_llm, trec
+from rerankq.bulk.formats import jsonl, msmarco, openai, parquet, rank_llm, trec
 from rerankq.bulk.records import Bad, Reader, Writer
 from rerankq.bulk.spec import InputFormat, OutputFormat
 from rerankq.bulk.unpacking import plain_name
@@ -15,6 +15,7 @@ _READERS: dict[InputFormat, Reader] = {
     "msmarco": msmarco.READER,
     "trec": trec.READER,
     "parquet": parquet.READER,
+    "openai": openai.READER,
 }
 _WRITERS: dict[OutputFormat, Writer] = {
     "jsonl": jsonl.WRITER,
@@ -22,6 +23,7 @@ _WRITERS: dict[OutputFormat, Writer] = {
     "msmarco": msmarco.WRITER,
     "trec": trec.WRITER,
     "parquet": parquet.WRITER,
+    "openai": openai.WRITER,
 }
 # rank_llm's and OpenAI's files are .jsonl too, and have to be asked for.
 _SUFFIXES: dict[str, InputFormat] = {
@@ -48,6 +50,8 @@ def error_line(name: InputFormat, bad: Bad, line: int) -> dict[str, Any]:
     Args:
         line: in the whole input, counted from 1.
     """
+    if name == "openai":
+        return openai.error_line(bad, line)
     known = {} if bad.query_id is None else {"id": bad.query_id}
     return {"line": line, **known, "code": bad.code, "detail": bad.detail}
 
