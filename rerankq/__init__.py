@@ -17,6 +17,7 @@ from rerankq.errors import (
     TooLarge,
     Unauthorized,
     Unavailable,
+    UsageError,
 )
 from rerankq.operator import Operator
 from rerankq.schema import Document, Job, JobRequest, Problem, QueueView, Result
@@ -51,5 +52,6 @@ __all__ = [
     "TooLarge",
     "Unauthorized",
     "Unavailable",
+    "UsageError",
     "__version__",
 ]

@@ -1,4 +1,7 @@
-"""The command line: submit, status, cancel, retry, queue (operators' verbs: cli_operate)."""
+"""The command line: submit, status, cancel, retry, queue.
+
+Files: cli_bulk, cli_batches, cli_eval. Operators' verbs: cli_operate.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ from pathlib import Path
 from pydantic import BaseModel
 
 import rerankq
-from rerankq import cli_operate
+from rerankq import cli_batches, cli_bulk, cli_eval, cli_operate
 from rerankq.client import Client
-from rerankq.errors import ConnectionFailed, RerankqError
+from rerankq.errors import ConnectionFailed, RerankqError, SettingsError, UsageError
 from rerankq.operator import Operator
 from rerankq.schema import Document, Job, QueueView
 from rerankq.status import JobStatus, Lane
@@ -39,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return DONE
     except ConnectionFailed as error:
         return _complain(error, OUT_OF_REACH)
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, UsageError, SettingsError) as error:
         return _complain(error, USAGE)
     except RerankqError as error:
         return _complain(error, FAILED)
@@ -84,6 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     queue = verbs.add_parser("queue", help="what waits and what is in flight", parents=[form])
     queue.add_argument("--model", help="of this model (default: of all together)")
     queue.set_defaults(run=_queue)
+    cli_bulk.add(verbs, form)
+    cli_batches.add(verbs, form)
+    cli_eval.add(verbs, form)
     cli_operate.add(verbs, form)
     return parser
 

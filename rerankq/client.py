@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import httpx
 
+from rerankq.bulk.client import AsyncBulkCalls, BulkCalls
 from rerankq.errors import ConnectionFailed, JobFailed, JobNotFinished
 from rerankq.requests import Requests
 from rerankq.schema import Document, Job, JobList, ModelList, QueueView, Result, ServedModel
@@ -25,7 +26,7 @@ def _ranking(job: Job) -> list[Result]:
     return job.results or []
 
 
-class Client:
+class Client(BulkCalls):
     """A blocking client. Thread-safe; close it, or use it as a context manager.
 
     Args:
@@ -176,7 +177,7 @@ class Client:
                 return check(end.value)
 
 
-class AsyncClient:
+class AsyncClient(AsyncBulkCalls):
     """`Client` for an event loop: the same arguments, methods and errors, awaited."""
 
     def __init__(

@@ -13,6 +13,7 @@ RerankqError
 ├── JobNotFinished         the wait ended before the job did
 ├── JobFailed              the job ended otherwise than succeeded
 ├── SettingsError          a RERANKQ_* variable is wrong
+├── UsageError             a command that cannot be carried out as it is written
 └── DecodeError            a record in Redis is not one of ours
     └── LaterVersion       it is, but a later version's: another process can read it
 
@@ -98,6 +99,10 @@ class JobFailed(RerankqError):
 
 class SettingsError(RerankqError):
     """A setting is wrong. The message names the variable, its value and what is allowed."""
+
+
+class UsageError(RerankqError):
+    """A command cannot be carried out as it is written; nothing was begun."""
 
 
 class DecodeError(RerankqError):

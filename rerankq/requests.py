@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
 import httpx
@@ -15,6 +15,7 @@ from rerankq.schema import Document
 from rerankq.status import JobStatus
 
 DEFAULT_URL = "http://127.0.0.1:8000"
+STORED_WITHIN_S = 300.0  # after its last byte an upload may have to go on to an object store
 
 
 class Requests:
@@ -82,6 +83,40 @@ class Requests:
     def drain(self, worker: str) -> httpx.Request:
         return self._request("POST", f"/v1/workers/{_segment(worker)}/drain")
 
+    def upload(self, file: BinaryIO, name: str, purpose: str) -> httpx.Request:
+        """The file is read from its start as it is sent, again with each try."""
+        return httpx.Request(
+            "POST",
+            self.url + "/v1/files",
+            data={"purpose": purpose},
+            files={"file": (name, file, "application/octet-stream")},
+            headers=self.headers,
+            extensions=_timeouts(STORED_WITHIN_S),
+        )
+
+    def file(self, file_id: str) -> httpx.Request:
+        return self._request("GET", f"/v1/files/{_segment(file_id)}")
+
+    def content(self, file_id: str) -> httpx.Request:
+        return self._request("GET", f"/v1/files/{_segment(file_id)}/content")
+
+    def delete_file(self, file_id: str) -> httpx.Request:
+        return self._request("DELETE", f"/v1/files/{_segment(file_id)}")
+
+    def create_batch(self, fields: Mapping[str, Any], idempotency_key: str | None) -> httpx.Request:
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        return self._request("POST", "/v1/batches", headers=headers, content=json.dumps(fields))
+
+    def batch(self, batch_id: str) -> httpx.Request:
+        return self._request("GET", f"/v1/batches/{_segment(batch_id)}")
+
+    def batches(self, after: str | None) -> httpx.Request:
+        params = {"limit": "100"} | ({} if after is None else {"after": after})
+        return self._request("GET", "/v1/batches", params=params)
+
+    def cancel_batch(self, batch_id: str) -> httpx.Request:
+        return self._request("POST", f"/v1/batches/{_segment(batch_id)}/cancel")
+
     def _request(
         self,
         method: str,
@@ -99,8 +134,12 @@ class Requests:
             params=params,
             content=content,
             headers={**self.headers, **json_type, **(headers or {})},
-            extensions={"timeout": {"connect": 5.0, "read": read_s, "write": 60.0, "pool": 5.0}},
+            extensions=_timeouts(read_s),
         )
+
+
+def _timeouts(read_s: float) -> dict[str, Any]:
+    return {"timeout": {"connect": 5.0, "read": read_s, "write": 60.0, "pool": 5.0}}
 
 
 def _segment(text: str) -> str:

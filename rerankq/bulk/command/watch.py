@@ -1,0 +1,58 @@
+"""A batch until its end, through whatever its service goes through meanwhile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from rerankq.bulk.command.progress import Progress
+from rerankq.bulk.command.service import Service
+from rerankq.bulk.command.state import BatchState
+from rerankq.errors import ConnectionFailed, Overloaded, Unavailable
+
+T = TypeVar("T")
+
+LONGEST_PAUSE_S = 30.0
+AWAY = (ConnectionFailed, Overloaded, Unavailable)
+
+
+def until_final(
+    service: Service,
+    state: BatchState,
+    progress: Progress,
+    *,
+    poll: float,
+    give_up_after: float | None,
+) -> BatchState:
+    """
+    Args:
+        poll: seconds between two looks.
+        give_up_after: seconds without an answer; None: never, since the batch goes on meanwhile.
+
+    Raises: ConnectionFailed: no answer for that long; NotFound: the batch is no longer known.
+    """
+    batch_id = state.id
+    progress.show(state)
+    while not state.final:
+        time.sleep(poll)
+        state = patiently(lambda: service.state(batch_id), progress, poll, give_up_after)
+        progress.show(state)
+    return state
+
+
+def patiently(
+    call: Callable[[], T], progress: Progress, poll: float, give_up_after: float | None
+) -> T:
+    """Its answer, however long the service is away."""
+    since, pause = time.monotonic(), poll
+    while True:
+        try:
+            return call()
+        except AWAY as error:
+            away = time.monotonic() - since
+            if give_up_after is not None and away + pause > give_up_after:
+                raise ConnectionFailed(f"no answer for {away:.0f} s: {error}") from None
+            progress.away(away)
+        time.sleep(pause)
+        pause = min(2 * pause, max(poll, LONGEST_PAUSE_S))
