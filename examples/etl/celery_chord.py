@@ -37,4 +37,5 @@ def best_of_each(requests: Iterable[tuple[str, list[str]]]) -> AsyncResult:
         app.signature("rerankq.rerank", kwargs={"query": query, "documents": documents, "top_n": 1})
         for query, documents in requests
     ]
-    return chord(header, app=app)(collect.s())
+    # A chord's last task is sent by who ends its header: a worker that knows no routes of yours.
+    return chord(header, app=app)(collect.s().set(queue="pipeline"))

@@ -71,7 +71,10 @@ def test_the_chord(system: LocalSystem, monkeypatch: pytest.MonkeyPatch) -> None
     pipeline = importlib.import_module("examples.etl.celery_chord")
     requests = [
         ("which process uses a port?", ["Knead the dough.", "ss lists the network ports."]),
-        ("how large is a folder?", ["du -sh shows how much space it takes.", "Knead the dough."]),
+        (
+            "how large is a folder?",
+            ["du -sh shows how much space a folder takes on the disk.", "Knead the dough."],
+        ),
     ]
     with start_worker(pipeline.app, pool="solo", perform_ping_check=False, queues=["pipeline"]):
         assert pipeline.best_of_each(requests).get(timeout=60) == [1, 0]

@@ -13,7 +13,7 @@ from rerankq.errors import ConnectionFailed, Overloaded, Unavailable
 
 T = TypeVar("T")
 
-LONGEST_PAUSE_S = 30.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 30.0
 AWAY = (ConnectionFailed, Overloaded, Unavailable)
 
 
@@ -27,15 +27,16 @@ def until_final(
 ) -> BatchState:
     """
     Args:
-        poll: seconds between two looks.
+        poll: seconds between two looks; the first ones come sooner, for small files.
         give_up_after: seconds without an answer; None: never, since the batch goes on meanwhile.
 
     Raises: ConnectionFailed: no answer for that long; NotFound: the batch is no longer known.
     """
-    batch_id = state.id
+    batch_id, pause = state.id, min(poll, FIRST_PAUSE_S)
     progress.show(state)
     while not state.final:
-        time.sleep(poll)
+        time.sleep(pause)
+        pause = min(2 * pause, poll)
         state = patiently(lambda: service.state(batch_id), progress, poll, give_up_after)
         progress.show(state)
     return state
