@@ -15,7 +15,7 @@ from api.__main__ import LONGEST_LAST_REQUEST_S
 from api.routes import service
 from rerankq.ledger.keys import QUEUE_BULK, QUEUE_INTERACTIVE, Key, name
 from rerankq.settings import Settings, unknown_variables
-from rerankq.status import Lane
+from rerankq.status import CHUNKS, Lane
 from scripts import generated_monitoring, manifest_rules, manifests, monitoring
 from tests.manifest_reading import broken, container, environment, find, generated
 from worker.probe import Probe
@@ -148,7 +148,7 @@ def test_the_worker_is_asked_where_it_answers(gpu):
 def test_the_scaler_counts_what_the_ledger_and_celery_hold(gpu):
     scaler = find(gpu, "ScaledObject", "rerankq-worker")["spec"]
     counted = [trigger["metadata"]["listName"] for trigger in scaler["triggers"]]
-    pending = [name(Key.PENDING, lane) for lane in Lane]
+    pending = [name(Key.PENDING, lane) for lane in (*Lane, CHUNKS)]
     assert sorted(counted) == sorted(
         [*pending, name(Key.BUSY), QUEUE_INTERACTIVE, QUEUE_BULK, name(Key.OUTBOX, "task")]
     )
