@@ -97,6 +97,7 @@ def index(url: str, target: str) -> Index:
     Raises: BadInput: the file is missing, has no ids, or is not the one that was indexed; OSError.
     """
     found = found_at(url)
+    # Others wait meanwhile: two builds side by side would take twice the memory.
     with _opening:
         if (url, found.version) not in _opened:
             if not storage.exists(target):

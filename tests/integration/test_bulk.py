@@ -144,8 +144,8 @@ def test_a_file_comes_out_ranked_in_its_order(
 def test_kills_lose_and_repeat_nothing(
     system: LocalSystem, running: Batches, tmp_path: Path, small_chunks: Cut
 ) -> None:
-    given = records(1_500, seed=2)
-    what = small_chunks(spec(write(tmp_path, given)), 20_000)
+    given = records(600, seed=2)
+    what = small_chunks(spec(write(tmp_path, given)), 8_000)
     batch_id = running.start(what)
     for number in (1, 2, 1):
         before = running.look(batch_id).done
@@ -154,7 +154,7 @@ def test_kills_lose_and_repeat_nothing(
         assert process is not None
         os.kill(process.pid, signal.SIGKILL)
     record = running.ended(batch_id, 200)
-    assert (record.phase, record.records) == ("completed", 1_500)
+    assert (record.phase, record.records) == ("completed", 600)
     assert [one["id"] for one in read(what.output)] == [one["id"] for one in given]
 
 
@@ -216,15 +216,15 @@ def test_what_cannot_be_read_or_written_fails_with_its_name(
 def test_a_cancelled_batch_keeps_what_was_scored_and_the_next_one_reuses_it(
     running: Batches, tmp_path: Path, small_chunks: Cut
 ) -> None:
-    given = records(1_500, seed=3)
-    what = small_chunks(spec(write(tmp_path, given)), 10_000)
+    given = records(600, seed=3)
+    what = small_chunks(spec(write(tmp_path, given)), 6_000)
     batch_id = running.start(what)
     eventually(lambda: running.look(batch_id).done > 2, 60)
     running.ledger.run(batches.stop(batch_id, JobStatus.CANCELLED))
     record = running.ended(batch_id)
     assert record.phase == "cancelled"
     partial = [one["id"] for one in read(what.output)]
-    assert 0 < len(partial) < 1_500
+    assert 0 < len(partial) < 600
     assert sum(scores_of(what)) == record.pairs
     parts = {path: path.stat().st_mtime_ns for path in Path(what.work).glob("part-*.jsonl")}
     again = running.start(what)

@@ -140,8 +140,8 @@ def score(record: Record) -> Scored:
     return Scored(record, log_odds, [], 7, "model", "revision")
 
 
-def run(spec: BatchSpec, most_bytes: int = 1) -> list[Bad]:
-    """All of a batch, with the smallest chunks; what was wrong."""
+def run(spec: BatchSpec, most_bytes: int = 50) -> list[Bad]:
+    """All of a batch, with chunks smaller than a record; what was wrong."""
     told, its = reader(spec.input_format), writer(spec.output_format)
     bad: list[Bad] = []
     parts: list[str] = []
@@ -484,8 +484,8 @@ def test_an_index_is_built_once_in_bounded_memory(
     index = index_module.index(str(corpus), target)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    # Sorted whole it takes 16 MB.
-    assert peak < 8e6
+    # Sorted in one piece it takes 32 MB.
+    assert peak < 12e6
     assert index.count == count
     names = [f"d{number}" for number in (0, 7, count - 1)]
     told = index.records([*names, "d-1", "D7"])
@@ -565,6 +565,18 @@ def test_parquet_that_cannot_be_used_fails_when_it_is_cut(tmp_path: Path) -> Non
         read(batch(tmp_path, file.name, "parquet"))
     write_parquet(tmp_path)
     file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(BadInput, match=r"in\.parquet") as failure:
+        read(batch(tmp_path, file.name, "parquet"))
+    assert failure.value.code == "input_damaged"
+
+
+def test_a_damaged_page_is_the_input_s_fault(tmp_path: Path) -> None:
+    file = tmp_path / "in.parquet"
+    texts = [f"text {number}" for number in range(1000)]
+    pq.write_table(pa.table({"query": texts, "documents": [[text] for text in texts]}), file)
+    data = bytearray(file.read_bytes())
+    data[4:2000] = bytes(1996)
+    file.write_bytes(data)
     with pytest.raises(BadInput, match=r"in\.parquet") as failure:
         read(batch(tmp_path, file.name, "parquet"))
     assert failure.value.code == "input_damaged"

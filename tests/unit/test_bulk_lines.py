@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rerankq.bulk import lines as lines_module
 from rerankq.bulk.chunks import Chunk, byte_chunks
-from rerankq.bulk.lines import lines, runs
+from rerankq.bulk.lines import count, lines, runs
 
 # A few signs, so that ends of lines, blank lines and equal keys meet at every cut.
 TEXTS = st.lists(
@@ -47,6 +47,9 @@ def test_lines_of_any_cut_are_the_lines_of_the_file(
     assert [line.text for chunk in told for line in chunk] == plain_lines(data)
     for (start, stop), chunk in zip(cut(len(data), cuts), told, strict=True):
         assert all(start <= line.at < stop for line in chunk)
+    counts = [count(str(file), *ends) for ends in cut(len(data), cuts)]
+    assert sum(counts) == data.count(b"\n") + bool(data and not data.endswith(b"\n"))
+    assert all(line.number < its for its, chunk in zip(counts, told, strict=True) for line in chunk)
 
 
 @quick

@@ -178,8 +178,8 @@ def test_messages_hold_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(OSError, match="gcsfs"):
-        storage.stat("gs://bucket/x")
+    with pytest.raises(OSError, match="ocifs"):
+        storage.stat("oci://bucket/x")
     with pytest.raises(OSError, match="nosuch"):
         storage.stat("nosuch://bucket/x")
 

@@ -61,7 +61,7 @@ def wanted(current: int, **counts: int) -> int:
         ({"pending_bulk": 2_000}, {0: 1, 1: 40}),
         ({"outbox_task": 9, "busy": 6}, {1: 1}),
         ({"pending_chunks": 1}, {0: 1, 1: 1}),
-        ({"pending_chunks": 256, "busy": 10}, {1: 22}),
+        ({"pending_chunks": 256, "busy": 10}, {1: 12}),
     ],
     ids=str,
 )

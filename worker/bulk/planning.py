@@ -15,7 +15,7 @@ from rerankq.ledger.batches import PLANNED_AT_ONCE, planned
 from rerankq.ledger.sharding import BYTES_PER_TOKEN, FIRST_GUESS_TOKENS_PER_S
 from rerankq.ledger.store import Ledger
 
-CHUNK_S = 4.0  # of device time: what a kill costs, and the longest others wait for the device
+CHUNK_S = 2.0  # of device time: what a kill costs; longer ones become suspects sooner, too
 LEAST_BYTES, MOST_BYTES = 64 * 1024, 16 * 1024 * 1024
 MOST_CHUNKS = 200_000  # of a batch, in the ledger's memory; a larger input has larger chunks
 CUT = "cut"  # the file that says it

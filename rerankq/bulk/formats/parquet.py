@@ -34,9 +34,18 @@ def _opened(url: str) -> Iterator[Any]:
     with closing(storage.open_at(url, 0)) as file:
         try:
             yield parquet.ParquetFile(file)
-        except pa.ArrowInvalid as error:
+        except (pa.ArrowInvalid, OSError) as error:
+            if _is_storage(error, url):
+                raise
             detail = f"{storage.shown(url)} is not a whole Parquet file: {error}"
             raise BadInput("input_damaged", detail) from error
+
+
+def _is_storage(error: Exception, url: str) -> bool:
+    # pyarrow has no type of its own for a damaged page; storage says where it failed, or how.
+    if not isinstance(error, OSError):
+        return False
+    return error.errno is not None or storage.shown(url) in str(error)
 
 
 class _Row(Mapping[str, Any]):
@@ -149,9 +158,15 @@ class _Writer:
             parquet.ParquetWriter(out, _schema(spec)) as writer,
         ):
             for url in parts:
-                with _opened(url) as part:
-                    for group in range(part.num_row_groups):
-                        writer.write_table(part.read_row_group(group))
+                for table in _row_groups(url):
+                    writer.write_table(table)
+
+
+def _row_groups(url: str) -> Iterator[Any]:
+    # A generator, so that what fails in writing them is not taken for a damaged file.
+    with _opened(url) as file:
+        for group in range(file.num_row_groups):
+            yield file.read_row_group(group)
 
 
 def _schema(spec: BatchSpec) -> Any:

@@ -74,14 +74,14 @@ def _lines(spec: BatchSpec, scored: Scored) -> Iterator[str]:
     record = scored.record
     if spec.input_format == "rank_llm":
         given = record.source["candidates"]
-        ranked = [{**given[one.index], "score": one.score} for one in places(spec, scored)]
+        ranked = [{**given[one.at], "score": one.score} for one in places(spec, scored)]
         yield json_line({**record.source, "candidates": ranked})
         return
     candidates = [
         {
-            "docid": document_name(scored, one.index),
+            "docid": document_name(scored, one.at),
             "score": one.score,
-            "doc": {"text": record.documents[one.index]},
+            "doc": {"text": record.documents[one.at]},
         }
         for one in places(spec, scored)
     ]

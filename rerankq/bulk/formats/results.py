@@ -32,13 +32,13 @@ class Place(NamedTuple):
     """A document's place in a run.
 
     Attributes:
-        index: in the record.
+        at: its index in the record.
         document: its id, or its index where it has none.
         score: log-odds, strictly falling.
     """
 
     rank: int
-    index: int
+    at: int
     document: str
     score: float
 
