@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, get_args
 
 from rerankq.bulk import storage
 from rerankq.bulk.command import estimate, order, summary
-from rerankq.bulk.command.begin import Begun, begin
+from rerankq.bulk.command.begin import begin
 from rerankq.bulk.command.notes import Notes
 from rerankq.bulk.command.order import Order
 from rerankq.bulk.command.progress import Bar, Progress
@@ -158,13 +157,13 @@ def _run(client: Operator, args: argparse.Namespace) -> int:
 
 def _score(service: Service, asked: Order, args: argparse.Namespace, progress: Progress) -> int:
     notes = Notes(asked)
-    begun = _begun(lambda: begin(service, asked, notes, force=args.force, sent=progress.sent))
-    if begun.how == "done":
-        return _end(begun.state, asked, args, f"it is done already, by {begun.state.id}")
     try:
+        begun = begin(service, asked, notes, force=args.force, sent=progress.sent)
+        if begun.how == "done" and begun.state is not None:
+            return _end(begun.state, asked, args, f"it is done already, by {begun.batch_id}")
         state = until_final(
             service,
-            begun.state,
+            begun.batch_id,
             progress,
             poll=args.poll,
             give_up_after=args.give_up_after,
@@ -175,7 +174,7 @@ def _score(service: Service, asked: Order, args: argparse.Namespace, progress: P
         )
     except KeyboardInterrupt:
         progress.clear()
-        _say(f"{begun.state.id} goes on", *_how_to(begun.state.id))
+        _say(*_how_to_go_on(notes.batch))
         raise
     progress.clear()
     if state.phase == "completed":
@@ -183,16 +182,11 @@ def _score(service: Service, asked: Order, args: argparse.Namespace, progress: P
     return _end(state, asked, args)
 
 
-def _begun(call: Callable[[], Begun]) -> Begun:
-    try:
-        return call()
-    except KeyboardInterrupt:
-        _say("nothing was started, or only just: the same command goes on with it")
-        raise
-
-
-def _how_to(batch_id: str) -> list[str]:
+def _how_to_go_on(batch_id: str | None) -> list[str]:
+    if batch_id is None:
+        return ["no batch was started, or only just: the same command goes on from here"]
     return [
+        f"{batch_id} goes on",
         "the same command watches it again and fetches its output",
         f"rerankq batches status {batch_id}",
         f"rerankq batches cancel {batch_id}",

@@ -24,10 +24,12 @@ class Begun:
     """
     Attributes:
         how: `attached`: an earlier run started it; `done`: its output is there already.
+        state: None where it was only just started.
     """
 
-    state: BatchState
+    batch_id: str
     how: Literal["started", "attached", "done"]
+    state: BatchState | None = None
 
 
 def begin(
@@ -43,14 +45,15 @@ def begin(
     running = next((one for one in mine if not one.final and one.phase != "cancelling"), None)
     if running is not None:
         notes.note_batch(running.id)
-        return Begun(running, "attached")
+        return Begun(running.id, "attached", running)
     done = None if force else _finished(order, mine, recent)
     if done is not None and notes.batch == done.id:
-        return Begun(done, "attached")  # its output was not fetched to the end
+        return Begun(done.id, "attached", done)  # its output was not fetched to the end
     if done is not None and _is_there(order.spec.output):
-        return Begun(done, "done")
+        return Begun(done.id, "done", done)
     if done is not None and service.holds_output(done):
-        return Begun(done, "attached")
+        return Begun(done.id, "attached", done)
+    notes.drop_batch()
     # Two runs that start at the same time know the same last batch, and so start the same one.
     key = hashlib.sha256(f"{order.fingerprint} {mine[0].id if mine else ''}".encode()).hexdigest()
     try:
@@ -66,7 +69,7 @@ def begin(
             raise
         batch_id = other.id
     notes.note_batch(batch_id)
-    return Begun(service.state(batch_id), "started")
+    return Begun(batch_id, "started")
 
 
 def _mine(

@@ -52,6 +52,10 @@ class Notes:
         self._kept.fingerprint, self._kept.batch = self._order.fingerprint, batch_id
         self._write()
 
+    def drop_batch(self) -> None:
+        """It came to nothing, and another one is about to be started."""
+        self._kept.batch = ""
+
     def forget(self) -> None:
         """The output is there: nothing is left to go on with."""
         if self._path is not None:

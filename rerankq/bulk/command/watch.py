@@ -19,7 +19,7 @@ AWAY = (ConnectionFailed, Overloaded, Unavailable)
 
 def until_final(
     service: Service,
-    state: BatchState,
+    batch_id: str,
     progress: Progress,
     *,
     poll: float,
@@ -32,14 +32,14 @@ def until_final(
 
     Raises: ConnectionFailed: no answer for that long; NotFound: the batch is no longer known.
     """
-    batch_id, pause = state.id, min(poll, FIRST_PAUSE_S)
-    progress.show(state)
-    while not state.final:
-        time.sleep(pause)
-        pause = min(2 * pause, poll)
+    pause = min(poll, FIRST_PAUSE_S)
+    while True:
         state = patiently(lambda: service.state(batch_id), progress, poll, give_up_after)
         progress.show(state)
-    return state
+        if state.final:
+            return state
+        time.sleep(pause)
+        pause = min(2 * pause, poll)
 
 
 def patiently(
