@@ -180,7 +180,7 @@ class Runner:
         self._write(batches.merged(item.entry, errors=errors))
         record = self._ledger.batch(item.job_id)
         if record is not None and record.phase == "completed":
-            merging.clean_up(spec)
+            _clean_up(spec)
         seconds = round(time.monotonic() - started, 3)
         log.info("batch merged", extra={"batch": item.job_id, "parts": len(parts), "s": seconds})
 
@@ -191,7 +191,7 @@ class Runner:
         at_once = item.input == MERGE
         call = batches.stop(item.job_id, JobStatus.FAILED, problem, at_once=at_once)
         self._write(call)
-        log.error("batch failed", extra={"batch": item.job_id, "code": code, "reason": detail})
+        log.error("a file's batch failed", extra={"batch": item.job_id, "code": code, "reason": detail})
 
     def _ours(self, entry: str) -> bool:
         return not self._stopping.is_set() and self._holdings.holds(entry)
@@ -209,3 +209,10 @@ class Runner:
                 log.warning("a part waits for redis", extra={"reason": tls.reason(error)})
                 if last_words or self._stopping.wait(REDIS_RETRY_S):
                     raise Abandoned from error
+
+
+def _clean_up(spec: BatchSpec) -> None:
+    try:
+        merging.clean_up(spec)
+    except OSError as error:  # the batch is complete all the same
+        log.warning("parts left behind", extra={"reason": str(error)})
