@@ -79,6 +79,20 @@ class BatchFiles:
         await self._files.records.put(mine)
         return spec
 
+    async def give_back(self, stopped: BatchRecord, taken: BatchSpec, before: BatchSpec) -> None:
+        """The batch that took the parts did not come to be.
+
+        Args:
+            taken, before: its specification with those parts, and without.
+        """
+        if taken.work == before.work:
+            return
+        now = await self._files.records.now_ms()
+        file_id, expires = file_id_of(stopped.id, "work"), now + self._known_ms
+        await self._files.records.put(
+            FileRecord(file_id, stopped.owner, "", PARTS, taken.work, now, expires, None)
+        )
+
     async def forget(self, records: Sequence[FileRecord]) -> None:
         """The batch did not come to be."""
         for record in records:

@@ -15,7 +15,6 @@ from rerankq.fields import MAX_EXPIRES_IN
 from rerankq.ledger import batches
 from rerankq.ledger.batches import BatchRecord, new_batch_id
 from rerankq.ledger.calls import Committed
-from rerankq.ledger.keys import CHUNKS_OPEN
 from rerankq.settings import Settings
 
 RETRY_FULL_S = 60
@@ -55,13 +54,15 @@ class BatchMaker:
             within_s=within_s,
             kept_s=kept.seconds if kept else None,
         )
-        stopped = await _stopped(pool, request, owner)
+        stopped, before = await _stopped(pool, request, owner), spec
         if stopped is not None:
             spec = await self.files.take_over(batch_id, spec, stopped)
         idempotency = _idempotency(request, owner, idempotency_key)
         made = await self._enlist(pool, request, batch_id, spec, owner, within_s, idempotency)
         if made.outcome != "created":
             await self.files.forget(reserved)
+            if stopped is not None:
+                await self.files.give_back(stopped, spec, before)
         if made.outcome not in ("created", "existing"):
             raise _refused(made)
         return made.job_id
@@ -108,6 +109,7 @@ class BatchMaker:
             work=outputs.work,
             corpus=corpus,
             queries=queries,
+            versions_beside=tuple(each.version for each in beside),
             models=pool.names if request.input_format == "openai" else (),
             partitioned=request.partitioned,
             instruction=request.instruction,
@@ -135,7 +137,8 @@ def _check(request: BatchRequest) -> None:
                 detail = f"{field}: is for input_format trec"
                 raise Refusal(422, "invalid_request", detail, field=field)
     read = (request.input_uri, request.corpus_uri, request.queries_uri)
-    if request.output_uri is not None and request.output_uri in read:
+    output = request.output_uri and request.output_uri.rstrip("/")
+    if output in [uri.rstrip("/") for uri in read if uri is not None]:
         detail = "output_uri: must not be what is read"
         raise Refusal(422, "invalid_request", detail, field="output_uri")
 
@@ -153,8 +156,8 @@ def _refused(made: Committed) -> Refusal:
     if made.outcome == "conflict":
         detail = "Idempotency-Key: it was used for another body"
         return Refusal(422, "idempotency_conflict", detail, field="Idempotency-Key")
-    limit = batches.MOST_BATCHES * CHUNKS_OPEN
-    detail = f"{made.job_id} chunks of batches are open; the limit is {limit}"
+    limit = batches.MOST_BATCHES
+    detail = f"{made.job_id} batches are open; the limit is {limit}"
     return Refusal(429, "backlog_full", detail, limit=limit, retry_after=RETRY_FULL_S)
 
 

@@ -120,7 +120,7 @@ class Intake:
             answer = self._take()
             self._taken = self._taken or bool(answer.entries)
             # One call takes all that fits, unless it is cut off, or bulk's turn has come by it.
-            cut_off = len(answer.entries) == MOST_TAKEN
+            cut_off = sum(not item.chunk for item in answer.entries) == MOST_TAKEN
             if not (cut_off or (answer.entries and answer.bulk_waits and self._turns.bulk)):
                 self.left = answer.left or self._room.free <= 0
                 return

@@ -81,8 +81,11 @@ class Worker:
             profile,
             worker=self.id,
             scored_by=fingerprint(profile, *_limits(settings)),
+            now_ms=lambda: self._keeper.redis_now_ms(),
         )
-        self._withdrawals = Withdrawals(self.ledger, holdings, drop=self._keeper.drop)
+        self._withdrawals = Withdrawals(
+            self.ledger, holdings, worker=self.id, lease_ms=lease_ms, drop=self._keeper.drop
+        )
         self._keeper.renew_deliveries = self.deliveries.renew
         self.intake = Intake(
             self.ledger,

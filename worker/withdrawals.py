@@ -9,6 +9,7 @@ from collections.abc import Callable
 from redis.exceptions import RedisError
 
 from rerankq import tls
+from rerankq.ledger import calls
 from rerankq.ledger.store import Ledger
 from worker import vital
 from worker.holdings import Holdings
@@ -30,9 +31,17 @@ class Withdrawals:
     """
 
     def __init__(
-        self, ledger: Ledger, holdings: Holdings, *, drop: Callable[[set[str]], None]
+        self,
+        ledger: Ledger,
+        holdings: Holdings,
+        *,
+        worker: str,
+        lease_ms: int,
+        drop: Callable[[set[str]], None],
     ) -> None:
         self._ledger = ledger
+        self._worker = worker
+        self._lease_ms = lease_ms
         self._holdings = holdings
         self._drop = drop
         self._stopped = threading.Event()
@@ -49,7 +58,13 @@ class Withdrawals:
         while not self._stopped.is_set():
             try:
                 for job_id in self._ledger.gone(LISTEN_S, until=self._stopped.is_set):
-                    self._drop(self._holdings.of_job(job_id))
+                    self._drop(self._gone(self._holdings.of_job(job_id)))
             except RedisError as error:
                 log.warning("withdrawals not heard", extra={"reason": tls.reason(error)})
                 self._stopped.wait(RECONNECT_S)
+
+    def _gone(self, entries: set[str]) -> set[str]:
+        # A batch that is stopped goes on with its merge, which may be here already.
+        if not entries:
+            return entries
+        return self._ledger.run(calls.hold(self._worker, self._lease_ms, entries, mark=False))

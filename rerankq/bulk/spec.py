@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rerankq.bulk import storage
+
 InputFormat = Literal["jsonl", "rank_llm", "msmarco", "trec", "parquet", "openai"]
 OutputFormat = Literal["jsonl", "rank_llm", "msmarco", "trec", "parquet", "openai"]
 
@@ -19,6 +21,7 @@ class BatchSpec(BaseModel):
         version: of the input, as storage tells it (size and etag or time); reading another one
             fails the batch.
         corpus, queries: BEIR's files (corpus.jsonl, queries.jsonl), for `trec` alone.
+        versions_beside: of corpus and queries.
         output: URL or absolute path of the merged output; with `partitioned` a folder of parts.
         errors: URL or path of the file for bad lines; written only if there are any.
         work: folder (URL or path) for parts and whatever else is the batch's own until its end.
@@ -40,6 +43,7 @@ class BatchSpec(BaseModel):
     work: str
     corpus: str | None = None
     queries: str | None = None
+    versions_beside: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     partitioned: bool = False
     instruction: str | None = None
@@ -50,11 +54,17 @@ class BatchSpec(BaseModel):
     return_documents: bool = False
     max_errors: int | None = Field(None, ge=0)
 
-    def fingerprint(self, model: str) -> str:
+    def fingerprint(self, model: str = "") -> str:
         """Names a part's content: the same for the same input, options and model.
 
         Args:
-            model: `WorkerInfo.fingerprint` and limits, of what scores it.
+            model: all that a score follows from besides its texts, of what scores it.
         """
         told = self.model_dump_json(exclude={"output", "errors", "work", "max_errors"})
         return hashlib.sha256(f"{model}\0{told}".encode()).hexdigest()[:16]
+
+    def at_home(self) -> BatchSpec:
+        """With a folder of its own inside `work`, by its input's version and its options: so one
+        that reads or asks for something else finds nothing of this one there.
+        """
+        return self.model_copy(update={"work": storage.join(self.work, self.fingerprint())})

@@ -185,9 +185,9 @@ def part(
     )
 
 
-def merged(entry: str, *, errors: bool) -> Call[Completed]:
-    """Args: errors: whether there is a file of bad lines."""
-    return Call("merged", (entry, int(errors)), lambda answer: answer.decode())
+def merged(entry: str, *, output: bool = True, errors: bool) -> Call[Completed]:
+    """Args: output, errors: whether these files are written."""
+    return Call("merged", (entry, int(output), int(errors)), lambda answer: answer.decode())
 
 
 def stop(
@@ -214,6 +214,7 @@ class BatchRecord:
         chunks, done: how many there are, and have their part; 0 until it is planned.
         pairs, tokens, truncated: scored so far.
         records, bad: lines read so far, and of them those that could not be scored.
+        stopped: it ends otherwise than completed, at the latest when it is merged.
         output, errors: whether these files are written.
         about: see `header`.
     """
@@ -239,6 +240,7 @@ class BatchRecord:
     truncated: int
     records: int
     bad: int
+    stopped: bool
     output: bool
     errors: bool
     error: Problem | None
@@ -290,7 +292,8 @@ class BatchRecord:
             truncated=number("truncated") or 0,
             records=number("records") or 0,
             bad=number("bad") or 0,
-            output="output_written" in text,
+            stopped=stopped,
+            output=text.get("output_written") == "1",
             errors=text.get("errors_written") == "1",
             error=Problem.model_validate_json(text["error"]) if "error" in text else None,
         )

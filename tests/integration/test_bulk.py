@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import random
@@ -101,7 +102,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> Callable[[BatchSpec, int], 
     """As if a batch had been cut so before: what a re-run goes by."""
 
     def cut(what: BatchSpec, size: int) -> BatchSpec:
-        storage.put(storage.join(what.work, "cut"), str(size).encode())
+        storage.put(storage.join(what.at_home().work, "cut"), str(size).encode())
         return what
 
     return cut
@@ -226,7 +227,8 @@ def test_a_cancelled_batch_keeps_what_was_scored_and_the_next_one_reuses_it(
     partial = [one["id"] for one in read(what.output)]
     assert 0 < len(partial) < 600
     assert sum(scores_of(what)) == record.pairs
-    parts = {path: path.stat().st_mtime_ns for path in Path(what.work).glob("part-*.jsonl")}
+    home = Path(what.at_home().work)
+    parts = {path: path.stat().st_mtime_ns for path in home.glob("part-*.jsonl")}
     again = running.start(what)
     eventually(lambda: running.look(again).done >= 3, 60)
     assert all(path.stat().st_mtime_ns == written for path, written in parts.items())
@@ -236,6 +238,34 @@ def test_a_cancelled_batch_keeps_what_was_scored_and_the_next_one_reuses_it(
 
 def scores_of(what: BatchSpec) -> list[int]:
     return [len(one["results"]) for one in read(what.output)]
+
+
+@pytest.mark.timeout(200)
+def test_a_part_that_is_gone_is_scored_again_whatever_is_said_of_it(
+    running: Batches, tmp_path: Path, small_chunks: Cut
+) -> None:
+    given = records(200, seed=6)
+    what = small_chunks(spec(write(tmp_path, given)), 5_000)
+    batch_id = running.start(what)
+    eventually(lambda: running.look(batch_id).done > 2, 60)
+    running.ledger.run(batches.stop(batch_id, JobStatus.CANCELLED))
+    assert running.ended(batch_id).phase == "cancelled"
+    lost = sorted(Path(what.at_home().work).glob("part-*.jsonl"))[0]
+    lost.unlink()
+    assert running.run(what).phase == "completed"
+    assert [one["id"] for one in read(what.output)] == [one["id"] for one in given]
+
+
+@pytest.mark.timeout(200)
+def test_a_compressed_input_that_was_mended_is_read_anew(running: Batches, tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"query": "q"}\n'))
+    broken = spec(path, output=str(tmp_path / "out.jsonl"), max_errors=0)
+    assert running.run(broken).phase == "failed"
+    path.write_bytes(gzip.compress(json.dumps(records(1)[0]).encode()))
+    mended = spec(path, output=str(tmp_path / "out.jsonl"), max_errors=0)
+    assert running.run(mended).phase == "completed"
+    assert [one["id"] for one in read(mended.output)] == ["q0"]
 
 
 @pytest.mark.timeout(200)
@@ -261,10 +291,14 @@ def test_a_partitioned_output_is_its_parts(
     given = records(60, seed=5)
     folder = tmp_path / "out"
     what = spec(write(tmp_path, given), output=str(folder), partitioned=True)
+    folder.mkdir()
+    stray = folder / "part-0-of-another-model.jsonl"
+    stray.write_text("{}\n")
     record = running.run(small_chunks(what, 3_000))
     assert record.phase == "completed"
     parts = sorted(folder.glob("part-*.jsonl"))
     assert len(parts) > 2
+    assert stray not in parts
     ids = [one["id"] for part in parts for one in read(str(part))]
     assert ids == [one["id"] for one in given]
     assert json.loads((folder / "_SUCCESS").read_text())["parts"] == [part.name for part in parts]

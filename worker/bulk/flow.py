@@ -1,11 +1,11 @@
-"""What of one chunk is with the coalescer: bounded, so that a chunk of any size fits."""
+"""What of one chunk is with the coalescer: so many tokens at most, and then its scores alone."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rerankq.bulk.records import Bad, Record, Scored
 from rerankq.schema import Problem
@@ -24,15 +24,21 @@ class Abandoned(Exception):
 
 
 @dataclass(slots=True)
-class _Open:
-    """A record whose documents are being scored.
+class _Slice:
+    """What became of some documents of a record; of their pairs nothing is kept."""
 
-    Attributes:
-        works: in document order, of `SLICE` documents each.
-    """
+    log_odds: list[float] = field(default_factory=list)
+    truncated: list[int] = field(default_factory=list)  # places in the record
+    tokens: int = 0
+    error: Exception | None = None
+
+
+@dataclass(slots=True)
+class _Open:
+    """A record whose documents are being scored, in slices of `SLICE`."""
 
     record: Record
-    works: list[Work]
+    slices: list[_Slice]
 
 
 class Flow:
@@ -73,8 +79,9 @@ class Flow:
         self._ours = ours
         self._watch = watch
         self._keep = scored
-        self._held = 0
         self._changed = threading.Condition()
+        self._held = 0
+        self._with_coalescer: dict[int, tuple[Work, _Slice]] = {}
         self._open: list[_Open] = []
 
     def add(self, record: Record) -> Bad | None:
@@ -82,31 +89,16 @@ class Flow:
 
         Raises: Abandoned.
         """
-        instruction = record.instruction or self._instruction
         opened = _Open(record, [])
-        self._open.append(opened)
         for first in range(0, len(record.documents), SLICE):
-            texts = record.documents[first : first + SLICE]
-            try:
-                with self._watch():
-                    encoded = self._encoder.encode(record.query, instruction, texts)
-            except Unscorable as error:
-                self._open.pop()
-                return _bad(record, error.problem)
-            work = Work(
-                entry=self._entry,
-                job=self._batch_id,
-                pairs=encoded.pairs,
-                order=self._order,
-                done=self._done,
-                lane=Lane.BULK,
-                known=encoded.known,
-                keys=encoded.keys,
-                first=first,
-            )
             self._wait(lambda: self._held < self._window)
-            opened.works.append(work)
-            self._hold(work)
+            try:
+                work = self._work(record, first)
+            except Unscorable as error:
+                return _bad(record, error.problem)
+            opened.slices.append(_Slice())
+            self._submit(work, opened.slices[-1])
+        self._open.append(opened)
         return None
 
     def results(self) -> list[Scored | Bad]:
@@ -114,19 +106,42 @@ class Flow:
 
         Raises: Abandoned.
         """
-        self._wait(lambda: self._held == 0)
-        works = [work for opened in self._open for work in opened.works]
-        if any(isinstance(work.error, Draining) for work in works):
+        self._wait(lambda: not self._with_coalescer)
+        slices = (one for opened in self._open for one in opened.slices)
+        if any(isinstance(one.error, Draining) for one in slices):
             raise Abandoned
         return [self._result(opened) for opened in self._open]
 
     def abandon(self) -> None:
         """Nothing of it is worth scoring any more."""
-        self._coalescer.drop(work for opened in self._open for work in opened.works)
-
-    def _hold(self, work: Work) -> None:
         with self._changed:
-            self._held += max(1, work.tokens)
+            works = [work for work, _ in self._with_coalescer.values()]
+        self._coalescer.drop(works)
+
+    def _work(self, record: Record, first: int) -> Work:
+        """Raises: Unscorable."""
+        texts = record.documents[first : first + SLICE]
+        with self._watch():
+            encoded = self._encoder.encode(
+                record.query, record.instruction or self._instruction, texts
+            )
+        return Work(
+            entry=self._entry,
+            job=self._batch_id,
+            pairs=encoded.pairs,
+            order=self._order,
+            done=self._done,
+            lane=Lane.BULK,
+            known=encoded.known,
+            keys=encoded.keys,
+            first=first,
+        )
+
+    def _submit(self, work: Work, its: _Slice) -> None:
+        its.tokens = work.tokens
+        with self._changed:
+            self._held += its.tokens
+            self._with_coalescer[id(work)] = work, its
         try:
             self._coalescer.submit(work)
         except Draining:
@@ -134,27 +149,32 @@ class Flow:
 
     def _done(self, work: Work) -> None:
         with self._changed:
-            self._held -= max(1, work.tokens)
+            _, its = self._with_coalescer.pop(id(work))
+            its.log_odds, its.error = work.scores, work.error
+            its.truncated = [work.first + place for place in work.truncated]
+            self._held -= its.tokens
             self._changed.notify_all()
         if work.error is None:
             self._keep(work)
 
     def _wait(self, condition: Callable[[], bool]) -> None:
-        with self._changed:
-            while not self._changed.wait_for(condition, LOOK_S):
-                if not self._ours():
-                    raise Abandoned
+        """Raises: Abandoned."""
+        while self._ours():
+            with self._changed:
+                if self._changed.wait_for(condition, LOOK_S):
+                    return
+        raise Abandoned
 
     def _result(self, opened: _Open) -> Scored | Bad:
-        for work in opened.works:
-            if work.error is not None:
-                told = work.error.problem if isinstance(work.error, PairFailed) else None
+        for one in opened.slices:
+            if one.error is not None:
+                told = one.error.problem if isinstance(one.error, PairFailed) else None
                 return _bad(opened.record, told)
         return Scored(
             opened.record,
-            [score for work in opened.works for score in work.scores],
-            [work.first + place for work in opened.works for place in work.truncated],
-            sum(work.tokens for work in opened.works),
+            [score for one in opened.slices for score in one.log_odds],
+            [place for one in opened.slices for place in one.truncated],
+            sum(one.tokens for one in opened.slices),
             self._profile.model,
             self._profile.revision,
         )

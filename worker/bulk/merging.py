@@ -14,21 +14,29 @@ from rerankq.bulk.spec import BatchSpec
 from rerankq.ledger.batches import ScoredPart
 from worker.bulk.scoring import bad_of, part_url
 
+SUCCESS = "_SUCCESS"  # in a folder of parts: they are all, and these
 
-def merge(spec: BatchSpec, parts: Sequence[ScoredPart]) -> bool:
+
+def merge(spec: BatchSpec, parts: Sequence[ScoredPart], *, stopped: bool) -> bool:
     """Write the output, in one step at its end; the same again if it is run again.
 
     Args:
-        parts: in the order of the input; of a batch that was stopped, those there are.
+        parts: in the order of the input.
+        stopped: they are not all.
 
     Returns: whether there are bad lines.
 
     Raises: OSError.
     """
     urls = [part_url(spec, part.name) for part in parts if part.pairs]
-    if spec.partitioned:
-        names = [url.rsplit("/", 1)[-1] for url in urls]
-        storage.put(storage.join(spec.output, "_SUCCESS"), json.dumps({"parts": names}).encode())
+    if stopped and not urls:
+        pass  # what was written before is worth more than nothing
+    elif spec.partitioned:
+        names = [storage.name(url) for url in urls]
+        for url in storage.listing(spec.output):  # of a late worker, or of other options
+            if storage.name(url).startswith("part-") and storage.name(url) not in names:
+                storage.delete(url)
+        storage.put(storage.join(spec.output, SUCCESS), json.dumps({"parts": names}).encode())
     else:
         writer(spec.output_format).merged(spec, urls)
     if not any(part.bad for part in parts):
@@ -42,6 +50,9 @@ def merge(spec: BatchSpec, parts: Sequence[ScoredPart]) -> bool:
 def clean_up(spec: BatchSpec) -> None:
     """Delete what only the batch needed."""
     storage.delete_tree(spec.work)
+    around = spec.work.rsplit("/", 1)[0]
+    if not storage.listing(around):
+        storage.delete_tree(around)
 
 
 def _bad_lines(spec: BatchSpec, parts: Iterable[ScoredPart]) -> Iterator[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import islice
@@ -14,6 +15,7 @@ from rerankq.bulk.spec import BatchSpec
 from rerankq.ledger.batches import PLANNED_AT_ONCE, planned
 from rerankq.ledger.sharding import BYTES_PER_TOKEN, FIRST_GUESS_TOKENS_PER_S
 from rerankq.ledger.store import Ledger
+from worker.bulk.merging import SUCCESS
 
 CHUNK_S = 2.0  # of device time: what a kill costs; longer ones become suspects sooner, too
 LEAST_BYTES, MOST_BYTES = 64 * 1024, 16 * 1024 * 1024
@@ -30,12 +32,16 @@ def plan(ledger: Ledger, entry: str, spec: BatchSpec, tokens_per_s: float) -> No
     Raises: BadInput, OSError: see `Reader.chunks`.
     """
     rate = tokens_per_s or FIRST_GUESS_TOKENS_PER_S
-    size = present(spec).size
+    present(spec)
+    # In one piece it is as large as what it stands for: of a run, the documents that it names.
+    size = sum(chunk.size for chunk in reader(spec.input_format).chunks(spec, sys.maxsize))
     agreed = ledger.run(planned(entry, _cut_before(spec) or _cut(size, rate)))
     if agreed.chunks is None:
         return
     cut = agreed.cut
     storage.put(storage.join(spec.work, CUT), str(cut).encode())
+    if spec.partitioned:
+        storage.delete(storage.join(spec.output, SUCCESS))
     before = total = 0
     for some, last in _slices(reader(spec.input_format).chunks(spec, cut)):
         total += sum(chunk.size for chunk in some)

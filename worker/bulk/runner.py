@@ -11,14 +11,15 @@ from functools import partial
 from typing import Any
 
 from redis.exceptions import RedisError
-from rerankq.bulk.unpacking import unpacked
 
 from rerankq import tls
 from rerankq.bulk.chunks import Chunk
 from rerankq.bulk.records import BadInput
 from rerankq.bulk.spec import BatchSpec
+from rerankq.bulk.unpacking import unpacked
 from rerankq.ledger import batches, calls
 from rerankq.ledger.calls import Call, Taken
+from rerankq.ledger.connection import may_pass
 from rerankq.ledger.store import Ledger
 from rerankq.schema import Problem
 from rerankq.status import JobStatus
@@ -43,6 +44,7 @@ class Runner:
     """Args:
     worker: this worker's id.
     scored_by: names the model and all its limits, so that no other's part is taken for its own.
+    now_ms: Redis's clock, by which the coalescer serves bulk work.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Runner:
         *,
         worker: str,
         scored_by: str,
+        now_ms: Callable[[], float],
     ) -> None:
         self._ledger = ledger
         self._encoder = encoder
@@ -63,6 +66,7 @@ class Runner:
         self._profile = profile
         self._worker = worker
         self._scored_by = scored_by
+        self._now_ms = now_ms
         self._running: set[str] = set()
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -77,11 +81,16 @@ class Runner:
             return 0 if self._stopping.is_set() else SLOTS - len(self._running)
 
     def begin(self, item: Taken) -> None:
-        # What it takes of the room is one batch's worth: the rest of it is still in its file.
-        if not self._holdings.add(item.entry, self._profile.token_budget):
-            return
         with self._lock:
+            if item.entry in self._running:
+                # It lapsed while this process slept, as its thread will find. Not held, it lapses
+                # once more.
+                return
             self._running.add(item.entry)
+        # What it takes of the room is one batch's worth: the rest of it is still in its file. Plans
+        # and merges take none, so that a suspect need not wait for them to run alone.
+        room = 0 if item.input in (PLAN, MERGE) else self._profile.token_budget
+        self._holdings.add(item.entry, room)
         self._threads.submit(self._run, item)
 
     def stop(self) -> None:
@@ -111,8 +120,12 @@ class Runner:
             try:
                 self._once(item)
                 return
-            except (Abandoned, RedisError):
-                raise Abandoned from None
+            except Abandoned:
+                raise
+            except RedisError as error:
+                log.warning("a part waits for redis", extra={"reason": tls.reason(error)})
+                self._stopping.wait(REDIS_RETRY_S)  # or it would be taken again at once
+                raise Abandoned from error
             except BadInput as error:
                 self._fail(item, error.code, str(error), status=422)
                 return
@@ -134,14 +147,14 @@ class Runner:
                 return
 
     def _once(self, item: Taken) -> None:
-        spec = BatchSpec.model_validate_json(item.context)
+        spec = unpacked(BatchSpec.model_validate_json(item.context).at_home())
         if item.input == MERGE:
             self._merge(item, spec)
         elif item.input == PLAN:
             rate = self._coalescer.device.tokens_per_s
-            planning.plan(self._ledger, item.entry, unpacked(spec), rate)
+            planning.plan(self._ledger, item.entry, spec, rate)
         else:
-            self._score(item, unpacked(spec))
+            self._score(item, spec)
 
     def _score(self, item: Taken, spec: BatchSpec) -> None:
         chunk = Chunk.decode((item.input or b"").decode())
@@ -155,7 +168,7 @@ class Runner:
                 self._profile,
                 entry=item.entry,
                 batch_id=item.job_id,
-                order=item.fair_score,
+                order=self._now_ms(),
                 window=WINDOW_BUDGETS * self._profile.token_budget,
                 instruction=spec.instruction,
                 ours=lambda: self._ours(item.entry),
@@ -176,8 +189,11 @@ class Runner:
     def _merge(self, item: Taken, spec: BatchSpec) -> None:
         started = time.monotonic()
         parts = [part for _, part in self._ledger.parts(item.job_id)]
-        errors = merging.merge(spec, parts)
-        self._write(batches.merged(item.entry, errors=errors))
+        record = self._ledger.batch(item.job_id)
+        stopped = record is None or record.stopped
+        errors = merging.merge(spec, parts, stopped=stopped)
+        output = not stopped or any(part.pairs for part in parts)
+        self._write(batches.merged(item.entry, output=output, errors=errors))
         record = self._ledger.batch(item.job_id)
         if record is not None and record.phase == "completed":
             _clean_up(spec)
@@ -191,7 +207,9 @@ class Runner:
         at_once = item.input == MERGE
         call = batches.stop(item.job_id, JobStatus.FAILED, problem, at_once=at_once)
         self._write(call)
-        log.error("a file's batch failed", extra={"batch": item.job_id, "code": code, "reason": detail})
+        log.error(
+            "a file's batch failed", extra={"batch": item.job_id, "code": code, "reason": detail}
+        )
 
     def _ours(self, entry: str) -> bool:
         return not self._stopping.is_set() and self._holdings.holds(entry)
@@ -207,7 +225,8 @@ class Runner:
                 return
             except RedisError as error:
                 log.warning("a part waits for redis", extra={"reason": tls.reason(error)})
-                if last_words or self._stopping.wait(REDIS_RETRY_S):
+                passing = may_pass(error) and not last_words
+                if self._stopping.wait(REDIS_RETRY_S) or not passing:
                     raise Abandoned from error
 
 

@@ -14,6 +14,8 @@ from rerankq.bulk.spec import BatchSpec
 from rerankq.ledger.batches import ScoredPart
 from worker.bulk.flow import Flow
 
+PASSING = {"scoring_failed", "out_of_memory"}  # bad lines that another try may score
+
 
 def counts_of(name: str) -> str:
     """The file that says what became of a part; written last."""
@@ -40,12 +42,16 @@ def part_name(spec: BatchSpec, chunk: Chunk, model: str) -> str:
 
 
 def finished(spec: BatchSpec, name: str) -> ScoredPart | None:
-    """What became of this part if some worker has put it away."""
+    """What became of this part if some worker has put it away, and it is still there."""
     try:
         with closing(storage.open_at(storage.join(spec.work, counts_of(name)), 0)) as file:
-            return ScoredPart.decode(file.read())
+            part = ScoredPart.decode(file.read())
     except FileNotFoundError:
         return None
+    lost = (part.pairs and not storage.exists(part_url(spec, name))) or (
+        part.bad and not storage.exists(storage.join(spec.work, bad_of(name)))
+    )
+    return None if lost else part
 
 
 Watch = Callable[[], AbstractContextManager[None]]  # around each step that could hang
@@ -71,7 +77,7 @@ def score(spec: BatchSpec, chunk: Chunk, name: str, flow: Flow, watch: Watch) ->
         wrong = flow.add(found) if isinstance(found, Record) else found
         if wrong is not None:
             bad.append(wrong)
-    results = flow.results()
+    results = flow.results()  # none of them, if the entry is another's by now
     scored = [one for one in results if isinstance(one, Scored)]
     bad += [one for one in results if isinstance(one, Bad)]
     with watch():
@@ -98,4 +104,5 @@ def _put_away(
     if bad:
         told = [json.dumps([one.line, one.code, one.detail, one.query_id]) for one in bad]
         storage.put(storage.join(spec.work, bad_of(part.name)), "\n".join(told).encode())
-    storage.put(storage.join(spec.work, counts_of(part.name)), part.encode().encode())
+    if not any(one.code in PASSING for one in bad):
+        storage.put(storage.join(spec.work, counts_of(part.name)), part.encode().encode())

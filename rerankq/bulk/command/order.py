@@ -78,6 +78,9 @@ def make(
     versions = [_version(url) for url in files]
     if output in files:
         raise UsageError(f"{storage.shown(output)}: is an input, and cannot be the output")
+    errors = absolute(errors or f"{output.rstrip('/')}.errors.jsonl")
+    if errors in (*files, output):
+        raise UsageError(f"{storage.shown(errors)}: cannot be the file of bad lines, too")
     if needs_unpacking(output):
         raise UsageError(f"{storage.shown(output)}: outputs are written uncompressed")
     try:
@@ -87,8 +90,9 @@ def make(
             version=versions[0],
             output=output,
             output_format=output_format or _written_as(output, read_as),
-            errors=absolute(errors or f"{output.rstrip('/')}.errors.jsonl"),
+            errors=errors,
             work=f"{output.rstrip('/')}.parts",
+            versions_beside=tuple(versions[1:]),
             **given,
         )
     except ValidationError as error:

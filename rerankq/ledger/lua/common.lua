@@ -7,6 +7,7 @@ local function go_on_when_full()
   redis.call('ZREM', LEASE, '')
 end
 
+local CHUNKS = 'chunks' -- where batches have their entries
 local FINAL = { succeeded = true, failed = true, cancelled = true, expired = true }
 
 local function int(number)
@@ -46,7 +47,9 @@ local function make_ready(entry, id, k, lane, header)
   redis.call('ZREM', LEASE, entry)
   redis.call('HDEL', OWNER, entry)
   redis.call('HDEL', DEVICE, entry)
-  redis.call('ZADD', READY .. lane, int(header.created + k * header.stride), entry)
+  -- A batch's goes first: its turn had come already.
+  local score = lane == CHUNKS and 0 or header.created + k * header.stride
+  redis.call('ZADD', READY .. lane, int(score), entry)
 end
 
 local function header_of(id)
@@ -131,6 +134,7 @@ local function finish(id, status, problem, now)
   redis.call('HSET', key, 'retained', int(now + ttl))
   for _, part in ipairs({ '', OUTPUT, ECHO, KEPT }) do redis.call('PEXPIRE', key .. part, ttl) end
   redis.call('ZREM', DEADLINES, id)
+  redis.call('SREM', BATCHES, id)
   for _, box in ipairs({ 'webhook', 'task' }) do
     if redis.call('HEXISTS', key, box) == 1 then redis.call('ZADD', OUTBOX .. box, int(now), id) end
   end
@@ -143,8 +147,6 @@ local function finish(id, status, problem, now)
 end
 
 -- Batches: jobs whose entries lie in CHUNKS. Entry 0 plans, 1 to n are its chunks, n + 1 merges.
-local CHUNKS = 'chunks'
-
 local function open_chunk(id, k, input, score, header, now)
   local entry = id .. ':' .. k
   redis.call('HSET', JOB .. id .. INPUT, k, input)
@@ -154,16 +156,17 @@ local function open_chunk(id, k, input, score, header, now)
 end
 
 -- Chunks out of the plan, so that CHUNKS_OPEN of the batch are open. Each has its place one stride
--- behind the one before, and none before now: so several batches take turns, however long one has
--- been at it.
+-- behind the one before, and none before what is served now (see take): so several batches take
+-- turns, however long one has been at it and however many workers there are.
 local function feed(id, header, now)
   local key = JOB .. id
   local open, fed = redis.call('HLEN', key .. INPUT), 0
   local score = tonumber(redis.call('HGET', key, 'fed_at') or 0)
+  local served = tonumber(redis.call('GET', SERVED) or 0)
   while open < CHUNKS_OPEN do
     local chunk = redis.call('LPOP', key .. PLAN)
     if not chunk then break end
-    score = math.max(now, score + header.stride)
+    score = math.max(served, score + header.stride)
     open_chunk(id, redis.call('HINCRBY', key, 'fed', 1), chunk, score, header, now)
     open, fed = open + 1, fed + 1
   end
@@ -176,7 +179,7 @@ end
 local function open_merge(id, header, now)
   local k = int(tonumber(redis.call('HGET', JOB .. id, 'chunks')) + 1)
   redis.call('HSET', JOB .. id, 'merging', int(now))
-  open_chunk(id, k, 'merge', now, header, now)
+  open_chunk(id, k, 'merge', 0, header, now)
   ring(1, now)
 end
 

@@ -14,14 +14,16 @@ if idem ~= '' then
     return { known[2] == body and 'existing' or 'conflict', known[1] }
   end
 end
-local open = redis.call('ZCARD', PENDING .. CHUNKS)
-if open >= most * CHUNKS_OPEN then return { 'full', tostring(open) } end
+local open = redis.call('SCARD', BATCHES)
+if open >= most then return { 'full', tostring(open) } end
 redis.call('HSET', key, unpack(ARGV, 7))
 redis.call('HSET', key, 'status', 'queued', 'left', 1, 'created', int(now), 'scored', 0,
   'deadline', int(now + deadline_in))
 redis.call('HSET', key .. INPUT, 0, 'plan')
 local header = header_of(id)
 open_entries(id, header, now)
+redis.call('ZADD', READY .. CHUNKS, 0, id .. ':0')
+redis.call('SADD', BATCHES, id)
 local ttl = tonumber(redis.call('HGET', key, 'result_ttl'))
 local longest = enter(id, CHUNKS, owner, deadline_in, ttl, now)
 if idem ~= '' then
