@@ -28,7 +28,7 @@ def intake(bench: Bench, holdings: Holdings, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(module, "LOOK_EVERY_S", 60.0)
     parts = MagicMock(), MagicMock(), MagicMock()
     room = holdings._room
-    intake = Intake(bench.ledger, *parts, holdings, room, holder("w"))
+    intake = Intake(bench.ledger, *parts, holdings, room, holder("w"), MagicMock(free=0))
     intake.start()
     yield intake
     intake.stop()
@@ -78,7 +78,7 @@ def test_what_is_launched_at_once_is_marked_by_the_take(
     room.admit_task(tasks, bulk=False)
     coalescer = MagicMock(**{"device.current": on_device})
     parts = MagicMock(), coalescer, MagicMock(), Holdings(room), room
-    intake = Intake(bench.ledger, *parts, holder("w"))
+    intake = Intake(bench.ledger, *parts, holder("w"), MagicMock(free=0))
     begun = []
     intake._begin = lambda item, marked=0.0: begun.append(marked)  # type: ignore[method-assign]
     bench.commit(shards=shards)
