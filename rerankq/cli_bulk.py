@@ -17,7 +17,7 @@ from rerankq.bulk.command.progress import Bar, Progress
 from rerankq.bulk.command.service import Service
 from rerankq.bulk.command.state import BatchState
 from rerankq.bulk.command.through_api import ThroughApi, is_meant
-from rerankq.bulk.command.watch import patiently, until_final
+from rerankq.bulk.command.watch import interruptible, patiently, until_final
 from rerankq.bulk.spec import InputFormat, OutputFormat
 from rerankq.errors import RerankqError
 from rerankq.fields import MAX_EXPIRES_IN
@@ -158,20 +158,13 @@ def _run(client: Operator, args: argparse.Namespace) -> int:
 def _score(service: Service, asked: Order, args: argparse.Namespace, progress: Progress) -> int:
     notes = Notes(asked)
     try:
-        begun = begin(service, asked, notes, force=args.force, sent=progress.sent)
-        if begun.how == "done" and begun.state is not None:
-            return _end(begun.state, asked, args, f"it is done already, by {begun.batch_id}")
-        state = until_final(
-            service,
-            begun.batch_id,
-            progress,
-            poll=args.poll,
-            give_up_after=args.give_up_after,
-        )
-        final = state
-        state = patiently(
-            lambda: service.fetch(final, asked), progress, args.poll, args.give_up_after
-        )
+        with interruptible() as check:
+            begun = begin(service, asked, notes, force=args.force, sent=progress.sent)
+            if begun.how == "done" and begun.state is not None:
+                return _end(begun.state, asked, args, f"it is done already, by {begun.batch_id}")
+            patience: dict[str, Any] = {"poll": args.poll, "give_up_after": args.give_up_after}
+            final = until_final(service, begun.batch_id, progress, check=check, **patience)
+            state = patiently(lambda: service.fetch(final, asked), progress, **patience)
     except KeyboardInterrupt:
         progress.clear()
         _say(*_how_to_go_on(notes.batch))

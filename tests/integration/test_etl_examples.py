@@ -5,16 +5,17 @@ from __future__ import annotations
 import importlib
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from celery.contrib.testing.worker import start_worker
 
 from examples.etl import airflow_deferred, dagster_asset, prefect_flow, script
 from rerankq import Client
 from scripts.localsystem import LocalSystem
-from tests.conftest import ROOT, StartSystem, close_app, eventually
+from tests.conftest import ROOT, StartSystem, clean_environment, close_app, eventually
 
 INPUT = ROOT / "examples" / "bulk" / "requests.jsonl"
 BEST = {"q1": "ss", "q2": "du"}
@@ -76,6 +77,17 @@ def test_the_chord(system: LocalSystem, monkeypatch: pytest.MonkeyPatch) -> None
             ["du -sh shows how much space a folder takes on the disk.", "Knead the dough."],
         ),
     ]
-    with start_worker(pipeline.app, pool="solo", perform_ping_check=False, queues=["pipeline"]):
+    line = [sys.executable, "-m", "celery", "-A", pipeline.__name__, "worker"]
+    worker = subprocess.Popen(
+        [*line, "--pool", "solo", "--queues", "pipeline"],
+        cwd=ROOT,
+        env=clean_environment(RERANKQ_REDIS_URL=system.redis_url),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
         assert pipeline.best_of_each(requests).get(timeout=60) == [1, 0]
-    close_app(pipeline.app)
+    finally:
+        worker.terminate()
+        worker.wait(20)
+        close_app(pipeline.app)

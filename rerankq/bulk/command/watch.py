@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import TypeVar
 
 from rerankq.bulk.command.progress import Progress
@@ -17,6 +20,27 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 30.0
 AWAY = (ConnectionFailed, Overloaded, Unavailable)
 
 
+@contextmanager
+def interruptible() -> Iterator[Callable[[], None]]:
+    """Gives what raises KeyboardInterrupt if there was one in the block: raised where it comes, it
+    may be lost among callbacks, and the command would wait on."""
+    seen: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        signal.default_int_handler(number, frame)
+
+    def check() -> None:
+        if seen:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def until_final(
     service: Service,
     batch_id: str,
@@ -24,9 +48,11 @@ def until_final(
     *,
     poll: float,
     give_up_after: float | None,
+    check: Callable[[], None],
 ) -> BatchState:
     """
     Args:
+        check: raises where it is to end before.
         poll: seconds between two looks; the first ones come sooner, for small files.
         give_up_after: seconds without an answer; None: never, since the batch goes on meanwhile.
 
@@ -38,6 +64,7 @@ def until_final(
         progress.show(state)
         if state.final:
             return state
+        check()
         time.sleep(pause)
         pause = min(2 * pause, poll)
 
