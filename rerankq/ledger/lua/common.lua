@@ -60,6 +60,24 @@ local function header_of(id)
     entry_tokens = tonumber(h[5]), version = tonumber(h[6]), bound = h[7] }
 end
 
+-- What has scored the job or some of it.
+local function note_model(key, model, revision)
+  local known = redis.call('HGET', key, 'revision')
+  if not known then
+    redis.call('HSET', key, 'model', model, 'revision', revision)
+  elseif not string.find(known, revision, 1, true) then
+    -- Its first model's workers are all gone; whoever reads the scores is told.
+    redis.call('HSET', key, 'revision', known .. '+' .. revision)
+  end
+end
+
+-- The job's entries that have no output yet.
+local function entries_left(id)
+  local left = redis.call('HKEYS', JOB .. id .. INPUT)
+  for i, k in ipairs(left) do left[i] = id .. ':' .. k end
+  return left
+end
+
 local function count(status, lane)
   redis.call('HINCRBY', COUNTS, status .. ' ' .. lane, 1)
 end
@@ -118,8 +136,7 @@ local function finish(id, status, problem, now)
   local header = header_of(id)
   if not header or FINAL[header.status] then return nil end
   local key = JOB .. id
-  local open = redis.call('HKEYS', key .. INPUT)
-  for i, k in ipairs(open) do open[i] = id .. ':' .. k end
+  local open = entries_left(id)
   if redis.call('ZREM', SCHEDULED, id) == 0 then
     drop_entries(open, header.lane)
     release_tokens(header.lane, #open * header.entry_tokens)
@@ -203,8 +220,7 @@ local function stop_batch(id, status, problem, now)
     redis.call('ZADD', DEADLINES, int(now + MERGE_MS), id)
     return 1
   end
-  local open = redis.call('HKEYS', key .. INPUT)
-  for i, k in ipairs(open) do open[i] = id .. ':' .. k end
+  local open = entries_left(id)
   drop_entries(open, CHUNKS)
   release_tokens(CHUNKS, #open * header.entry_tokens)
   redis.call('DEL', key .. PLAN, key .. INPUT)

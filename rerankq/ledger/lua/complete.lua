@@ -18,13 +18,7 @@ release_tokens(header.lane, header.entry_tokens)
 redis.call('HINCRBY', key, 'scored', ARGV[3])
 redis.call('HINCRBY', key, 'tokens', ARGV[4])
 redis.call('HINCRBY', key, 'truncated', ARGV[5])
-local revision = redis.call('HGET', key, 'revision')
-if not revision then
-  redis.call('HSET', key, 'model', ARGV[6], 'revision', ARGV[7])
-elseif not string.find(revision, ARGV[7], 1, true) then
-  -- Its first model's workers are all gone; whoever reads the scores is told.
-  redis.call('HSET', key, 'revision', revision .. '+' .. ARGV[7])
-end
+note_model(key, ARGV[6], ARGV[7])
 if redis.call('HINCRBY', key, 'left', -1) > 0 then return 'stored' end
 finish(id, 'succeeded', '', now_ms())
 return redis.call('HEXISTS', key, 'task') == 1 and 'due' or 'stored'

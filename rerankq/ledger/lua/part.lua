@@ -20,12 +20,7 @@ release_tokens(CHUNKS, header.entry_tokens)
 for i, field in ipairs({ 'scored', 'tokens', 'truncated', 'records', 'bad' }) do
   redis.call('HINCRBY', key, field, ARGV[i + 2])
 end
-local revision = redis.call('HGET', key, 'revision')
-if not revision then
-  redis.call('HSET', key, 'model', ARGV[10], 'revision', ARGV[11])
-elseif not string.find(revision, ARGV[11], 1, true) then
-  redis.call('HSET', key, 'revision', revision .. '+' .. ARGV[11])
-end
+note_model(key, ARGV[10], ARGV[11])
 if ARGV[8] ~= '' and tonumber(redis.call('HGET', key, 'bad')) > tonumber(ARGV[8]) then
   stop_batch(id, 'failed', ARGV[9], now)
   return 'stored'
