@@ -8,6 +8,12 @@ from fastapi import Body
 
 from api.examples import as_json, as_text, refusals
 
+
+def _page(item: dict[str, Any]) -> dict[str, Any]:
+    ends = {"first_id": item["id"], "last_id": item["id"]}
+    return {"object": "list", "data": [item], **ends, "has_more": False}
+
+
 _FILE_ID = "file-9f2b7c1e4d5a60718293a4b5c6d7e8f9"
 _FILE = {
     "id": _FILE_ID,
@@ -27,18 +33,7 @@ LINE = (
 FILES_REFUSALS = refusals(401, 422, 501, 503)
 UPLOADED = refusals(400, 408, 413, 415) | {200: as_json("The file.", _FILE)}
 FILE = refusals(404) | {200: as_json("The file.", _FILE)}
-FILE_LIST = refusals(404) | {
-    200: as_json(
-        "A page.",
-        {
-            "object": "list",
-            "data": [_FILE],
-            "first_id": _FILE_ID,
-            "last_id": _FILE_ID,
-            "has_more": False,
-        },
-    )
-}
+FILE_LIST = refusals(404) | {200: as_json("A page.", _page(_FILE))}
 FILE_CONTENT = refusals(404) | {200: as_text("The bytes.", "application/octet-stream", LINE)}
 FILE_DELETED = refusals(404) | {
     200: as_json("It is gone.", {"id": _FILE_ID, "object": "file", "deleted": True})
@@ -94,15 +89,4 @@ BATCH_CREATED = refusals(400, 403, 404, 408, 413, 415, 429, 501) | {
     200: as_json("Durable; its input is not read yet.", _BATCH | {"status": "validating"})
 }
 BATCH = refusals(404) | {200: as_json("The batch.", _BATCH)}
-BATCH_LIST = refusals(404) | {
-    200: as_json(
-        "A page.",
-        {
-            "object": "list",
-            "data": [_BATCH],
-            "first_id": _BATCH_ID,
-            "last_id": _BATCH_ID,
-            "has_more": False,
-        },
-    )
-}
+BATCH_LIST = refusals(404) | {200: as_json("A page.", _page(_BATCH))}

@@ -83,6 +83,13 @@ class Batches:
         eventually(lambda: self.look(batch_id).final, seconds)
         return self.look(batch_id)
 
+    def cancelled(self, what: BatchSpec) -> BatchRecord:
+        """Cancelled when more than two of its chunks are scored."""
+        batch_id = self.start(what)
+        eventually(lambda: self.look(batch_id).done > 2, 60)
+        self.ledger.run(batches.stop(batch_id, JobStatus.CANCELLED))
+        return self.ended(batch_id)
+
     def run(self, what: BatchSpec) -> BatchRecord:
         return self.ended(self.start(what))
 
@@ -219,10 +226,7 @@ def test_a_cancelled_batch_keeps_what_was_scored_and_the_next_one_reuses_it(
 ) -> None:
     given = records(600, seed=3)
     what = small_chunks(spec(write(tmp_path, given)), 6_000)
-    batch_id = running.start(what)
-    eventually(lambda: running.look(batch_id).done > 2, 60)
-    running.ledger.run(batches.stop(batch_id, JobStatus.CANCELLED))
-    record = running.ended(batch_id)
+    record = running.cancelled(what)
     assert record.phase == "cancelled"
     partial = [one["id"] for one in read(what.output)]
     assert 0 < len(partial) < 600
@@ -246,10 +250,7 @@ def test_a_part_that_is_gone_is_scored_again_whatever_is_said_of_it(
 ) -> None:
     given = records(200, seed=6)
     what = small_chunks(spec(write(tmp_path, given)), 5_000)
-    batch_id = running.start(what)
-    eventually(lambda: running.look(batch_id).done > 2, 60)
-    running.ledger.run(batches.stop(batch_id, JobStatus.CANCELLED))
-    assert running.ended(batch_id).phase == "cancelled"
+    assert running.cancelled(what).phase == "cancelled"
     lost = sorted(Path(what.at_home().work).glob("part-*.jsonl"))[0]
     lost.unlink()
     assert running.run(what).phase == "completed"
