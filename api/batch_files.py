@@ -10,7 +10,7 @@ from api.files import PARTS, FileStore
 from api.storing import stored
 from rerankq.bulk import storage
 from rerankq.bulk.spec import BatchSpec
-from rerankq.ledger.batches import BatchRecord
+from rerankq.ledger.batch_record import BatchRecord
 from rerankq.ledger.files import FileRecord, OfBatch, file_id_of
 from rerankq.ledger.keys import MERGE_MS
 from rerankq.settings import Settings

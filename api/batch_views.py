@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from rerankq.bulk.api import BatchError, BatchErrors, BatchObject, BatchProgress, RequestCounts
-from rerankq.ledger.batches import BatchRecord, Phase
+from rerankq.ledger.batch_record import BatchRecord
+from rerankq.status import Phase
 
 STOPPED: tuple[Phase, ...] = ("cancelling", "cancelled")
 

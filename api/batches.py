@@ -13,7 +13,8 @@ from rerankq.bulk.api import ENDPOINTS, BatchRequest
 from rerankq.bulk.spec import BatchSpec
 from rerankq.fields import MAX_EXPIRES_IN
 from rerankq.ledger import batches
-from rerankq.ledger.batches import BatchRecord, new_batch_id
+from rerankq.ledger.batch_record import BatchRecord
+from rerankq.ledger.batches import new_batch_id
 from rerankq.ledger.calls import Committed
 from rerankq.settings import Settings
 
@@ -37,8 +38,8 @@ class BatchMaker:
         """The id of the batch, which is durable; with a known key that of the one before.
 
         Raises:
-            Refusal: 403 a URL not allowed, 422 wrong field or missing input, 429 backlog or
-                memory, 501 no storage, 503 the storage does not answer.
+            Refusal: 403 a URL not allowed, 409 output in use, 422 wrong field or missing input,
+                429 backlog or memory, 501 no storage, 503 the storage does not answer.
         """
         within_s = _within_s(request)
         _check(request)
@@ -86,7 +87,12 @@ class BatchMaker:
             about=_about(request),
         )
         call = batches.enlist(
-            batch_id, header, owner=owner, expires_in_ms=within_s * 1000, idempotency=idempotency
+            batch_id,
+            header,
+            output=spec.output,
+            owner=owner,
+            expires_in_ms=within_s * 1000,
+            idempotency=idempotency,
         )
         return await pool.ledger.run(call)
 
@@ -156,6 +162,9 @@ def _refused(made: Committed) -> Refusal:
     if made.outcome == "conflict":
         detail = "Idempotency-Key: it was used for another body"
         return Refusal(422, "idempotency_conflict", detail, field="Idempotency-Key")
+    if made.outcome == "output_taken":
+        detail = "output_uri: another batch is still writing there; wait for its end"
+        return Refusal(409, "output_taken", detail, field="output_uri")
     limit = batches.MOST_BATCHES
     detail = f"{made.job_id} batches are open; the limit is {limit}"
     return Refusal(429, "backlog_full", detail, limit=limit, retry_after=RETRY_FULL_S)

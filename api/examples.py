@@ -106,8 +106,8 @@ _RETRY_AFTER = {
 }
 
 
-def _refusal(status: int) -> dict[str, Any]:
-    code, detail = _REFUSED[status]
+def refusal(status: int, code: str, detail: str) -> dict[str, Any]:
+    """One of `refusals`, with an example of its own."""
     # By hand and not by `model`, which would describe it as application/json.
     content = {
         "schema": {"$ref": f"#/components/schemas/{Problem.__name__}"},
@@ -129,7 +129,7 @@ def _refusal(status: int) -> dict[str, Any]:
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """What a call may be refused with, as OpenAPI's `responses`."""
-    return {status: _refusal(status) for status in statuses}
+    return {status: refusal(status, *_REFUSED[status]) for status in statuses}
 
 
 REFUSALS = refusals(401, 422, 503)  # of every call that touches jobs

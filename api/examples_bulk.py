@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import Body
 
-from api.examples import as_json, as_text, refusals
+from api.examples import as_json, as_text, refusal, refusals
 
 
 def _page(item: dict[str, Any]) -> dict[str, Any]:
@@ -85,8 +85,10 @@ BATCH_REQUEST = Body(
         },
     }
 )
+_TAKEN = "output_uri: another batch is still writing there; wait for its end"
 BATCH_CREATED = refusals(400, 403, 404, 408, 413, 415, 429, 501) | {
-    200: as_json("Durable; its input is not read yet.", _BATCH | {"status": "validating"})
+    409: refusal(409, "output_taken", _TAKEN),
+    200: as_json("Durable; its input is not read yet.", _BATCH | {"status": "validating"}),
 }
 BATCH = refusals(404) | {200: as_json("The batch.", _BATCH)}
 BATCH_LIST = refusals(404) | {200: as_json("A page.", _page(_BATCH))}

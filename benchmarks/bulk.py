@@ -81,9 +81,9 @@ def main() -> int:
 
 def _run(folder: Path, pairs: int, kills: bool, verdicts: Verdicts) -> Seen:
     given, output = folder / "in.jsonl", folder / "out.jsonl"
-    records = pairs // DOCUMENTS
+    count = pairs // DOCUMENTS
     with given.open("w") as file:
-        for record in _records(records):
+        for record in records(count):
             file.write(json.dumps(record) + "\n")
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RERANKQ_")}
     environment["RERANKQ_DTYPE"] = "float32"
@@ -93,7 +93,7 @@ def _run(folder: Path, pairs: int, kills: bool, verdicts: Verdicts) -> Seen:
     try:
         with _watched(system, kills) as seen:
             started = time.monotonic()
-            _command(system, given, output, records, kills, seen)
+            _command(system, given, output, count, kills, seen)
             seen.seconds = time.monotonic() - started
     finally:
         system.stop()
@@ -105,7 +105,7 @@ def _run(folder: Path, pairs: int, kills: bool, verdicts: Verdicts) -> Seen:
     return seen
 
 
-def _records(count: int) -> Iterator[dict[str, Any]]:
+def records(count: int) -> Iterator[dict[str, Any]]:
     rng = random.Random(7)
     for n in range(count):
         yield {"id": n, "query": prose.query(rng), "documents": prose.documents(rng, DOCUMENTS)}

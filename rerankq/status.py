@@ -1,6 +1,7 @@
 """What a job can be, and which change from one to the other is allowed."""
 
 from enum import StrEnum
+from typing import Literal
 
 
 class Lane(StrEnum):
@@ -42,3 +43,16 @@ ALLOWED: dict[JobStatus, frozenset[JobStatus]] = {
     JobStatus.CANCELLED: frozenset(),
     JobStatus.EXPIRED: frozenset(),
 }
+
+
+# The life of a batch, as OpenAI names it.
+Phase = Literal[
+    "validating",  # its input is being cut
+    "in_progress",
+    "finalizing",  # all is scored, the output is being written
+    "completed",
+    "failed",
+    "expired",
+    "cancelling",  # what was scored is being written
+    "cancelled",
+]

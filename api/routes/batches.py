@@ -17,7 +17,7 @@ from api.problems import Refusal
 from api.routes.jobs import Caller, Parts
 from rerankq.bulk.api import BatchList, BatchObject, BatchRequest
 from rerankq.ledger import batches
-from rerankq.ledger.batches import BatchRecord
+from rerankq.ledger.batch_record import BatchRecord
 from rerankq.status import JobStatus
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"], responses=examples.REFUSALS)

@@ -8,8 +8,8 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from rerankq.bulk.spec import InputFormat, OutputFormat
 from rerankq.fields import MOST_DOCUMENTS, Instruction, ModelName, at_most
-from rerankq.ledger.batches import Phase
 from rerankq.schema import Problem, Strict
+from rerankq.status import Phase
 
 LEAST_KEPT_S, MOST_KEPT_S = 3600, 30 * 24 * 3600  # that a file's maker may ask for
 MOST_METADATA = 16  # pairs

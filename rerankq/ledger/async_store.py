@@ -12,7 +12,7 @@ from redis.exceptions import NoScriptError
 
 from rerankq.errors import LaterVersion
 from rerankq.ledger import batches, keys, scripts
-from rerankq.ledger.batches import BATCH_FIELDS, BatchRecord
+from rerankq.ledger.batch_record import BATCH_FIELDS, BatchRecord
 from rerankq.ledger.calls import Call, Committed
 from rerankq.ledger.codec import Echo, ShardOutput
 from rerankq.ledger.keys import Key, Part, name

@@ -6,17 +6,17 @@ chunks, a bounded number of which is open at a time; entry n + 1 merges their pa
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from rerankq.bulk.chunks import Chunk
 from rerankq.bulk.spec import BatchSpec
-from rerankq.errors import LaterVersion
 from rerankq.ledger.calls import Arg, Call, Committed, Completed
 from rerankq.ledger.codec import VERSION
 from rerankq.ledger.keys import TAG_DIGITS
@@ -25,17 +25,6 @@ from rerankq.status import CHUNKS, JobStatus
 
 MOST_BATCHES = 100  # at once; what waits in them is no load, but each is somebody's mistake to make
 PLANNED_AT_ONCE = 1_000  # chunks in one call
-
-Phase = Literal[
-    "validating",  # its input is being cut
-    "in_progress",
-    "finalizing",  # all is scored, the output is being written
-    "completed",
-    "failed",
-    "expired",
-    "cancelling",  # what was scored is being written
-    "cancelled",
-]
 
 
 def new_batch_id(tag: str = "") -> str:
@@ -86,16 +75,22 @@ def enlist(
     batch_id: str,
     fields: Mapping[str, Arg],
     *,
+    output: str,
     owner: str,
     expires_in_ms: int,
     idempotency: tuple[str, str] | None = None,
 ) -> Call[Committed]:
-    """Args: idempotency: hash of the key, hash of the body."""
+    """
+    Args:
+        output: its URL; while one batch writes it, no other is accepted that would.
+        idempotency: hash of the key, hash of the body.
+    """
     key, body = idempotency or ("", "")
+    place = hashlib.sha256(output.rstrip("/").encode()).hexdigest()[:32]
     pairs = [part for item in fields.items() for part in item]
     return Call(
         "enlist",
-        (batch_id, MOST_BATCHES, key, body, listed_as(owner), expires_in_ms, *pairs),
+        (batch_id, MOST_BATCHES, key, body, listed_as(owner), expires_in_ms, place, *pairs),
         lambda answer: Committed(answer[0].decode(), answer[1].decode()),
     )
 
@@ -196,122 +191,3 @@ def stop(
     """Cancel or fail a batch; what was scored is merged first, unless `at_once`."""
     text = problem.model_dump_json(exclude_none=True) if problem else ""
     return Call("stop", (batch_id, status, text, int(at_once)), bool)
-
-
-BATCH_FIELDS = (
-    *("version", "status", "context", "model", "revision", "owner", "metadata", "about"),
-    *("created", "started", "planned", "merging", "finished", "deadline", "retained", "ending"),
-    *("chunks", "left", "scored", "tokens", "truncated", "records", "bad", "error"),
-    *("output_written", "errors_written"),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class BatchRecord:
-    """A batch as the ledger has it. Times are Redis milliseconds.
-
-    Attributes:
-        chunks, done: how many there are, and have their part; 0 until it is planned.
-        pairs, tokens, truncated: scored so far.
-        records, bad: lines read so far, and of them those that could not be scored.
-        stopped: it ends otherwise than completed, at the latest when it is merged.
-        output, errors: whether these files are written.
-        about: see `header`.
-    """
-
-    id: str
-    phase: Phase
-    spec: BatchSpec
-    model: str
-    revision: str | None
-    owner: str
-    metadata: dict[str, Any] | None
-    about: dict[str, str]
-    created: int
-    planned: int | None
-    merging: int | None
-    finished: int | None
-    deadline: int
-    retained: int | None
-    chunks: int
-    done: int
-    pairs: int
-    tokens: int
-    truncated: int
-    records: int
-    bad: int
-    stopped: bool
-    output: bool
-    errors: bool
-    error: Problem | None
-
-    @property
-    def final(self) -> bool:
-        return self.finished is not None
-
-    @classmethod
-    def decode(cls, batch_id: str, values: Sequence[bytes | None]) -> BatchRecord | None:
-        """From the values of `BATCH_FIELDS`; None if there is no such batch.
-
-        Raises: LaterVersion.
-        """
-        text = {
-            field: value.decode()
-            for field, value in zip(BATCH_FIELDS, values, strict=True)
-            if value is not None
-        }
-        if not text:
-            return None
-        if int(text["version"]) > VERSION:
-            raise LaterVersion(f"batch of version {text['version']}; this one reads {VERSION}", b"")
-
-        def number(key: str) -> int | None:
-            return int(text[key]) if text.get(key) else None
-
-        chunks, left = number("chunks") or 0, number("left") or 0
-        stopped = "ending" in text
-        return cls(
-            id=batch_id,
-            phase=_phase(text),
-            spec=BatchSpec.model_validate_json(text["context"]),
-            model=text["model"],
-            revision=text.get("revision"),
-            owner=text["owner"],
-            metadata=json.loads(text["metadata"]) if text["metadata"] else None,
-            about=json.loads(text["about"]),
-            created=int(text["created"]),
-            planned=number("planned"),
-            merging=number("merging"),
-            finished=number("finished"),
-            deadline=int(text["deadline"]),
-            retained=number("retained"),
-            chunks=chunks,
-            done=0 if stopped else max(0, chunks - max(0, left - 1)),
-            pairs=number("scored") or 0,
-            tokens=number("tokens") or 0,
-            truncated=number("truncated") or 0,
-            records=number("records") or 0,
-            bad=number("bad") or 0,
-            stopped=stopped,
-            output=text.get("output_written") == "1",
-            errors=text.get("errors_written") == "1",
-            error=Problem.model_validate_json(text["error"]) if "error" in text else None,
-        )
-
-
-_FINAL: dict[str, Phase] = {
-    JobStatus.SUCCEEDED: "completed",
-    JobStatus.FAILED: "failed",
-    JobStatus.CANCELLED: "cancelled",
-    JobStatus.EXPIRED: "expired",
-}
-
-
-def _phase(text: Mapping[str, str]) -> Phase:
-    if text["status"] in _FINAL:
-        return _FINAL[text["status"]]
-    if text.get("ending") == JobStatus.CANCELLED:
-        return "cancelling"
-    if "merging" in text:
-        return "finalizing"
-    return "in_progress" if "planned" in text else "validating"

@@ -41,6 +41,7 @@ class Key(StrEnum):
     DRAIN = "drain:"  # + worker id: string, an operator asks it to drain; lives WORKER_TTL_MS
     WORKERS = "workers"  # sorted set, worker id -> ms of its last heartbeat
     BATCHES = "batches"  # set, ids of the batches that are not final
+    OUTPUT_OF = "output:"  # + digest of its URL: string, id of the batch that last wrote it
     SERVED = "served"  # string, how far batches' chunks are served, in ms of their own time
     BUSY = "busy"  # sorted set, a worker's `tenths` that its device works -> ms of its heartbeat
     MODELS = "models"  # sorted set, fingerprint of a model -> ms its workers were last heard

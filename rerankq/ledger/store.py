@@ -10,7 +10,8 @@ import redis
 from redis.exceptions import NoScriptError
 
 from rerankq.ledger import keys, scripts
-from rerankq.ledger.batches import BATCH_FIELDS, BatchRecord, ScoredPart
+from rerankq.ledger.batch_record import BATCH_FIELDS, BatchRecord
+from rerankq.ledger.batches import ScoredPart
 from rerankq.ledger.calls import Call, Committed
 from rerankq.ledger.codec import Echo, ShardOutput
 from rerankq.ledger.keys import Key, Part, name

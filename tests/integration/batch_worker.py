@@ -9,7 +9,8 @@ import redis
 
 from rerankq.bulk.chunks import Chunk
 from rerankq.ledger import batches
-from rerankq.ledger.batches import BatchRecord, ScoredPart
+from rerankq.ledger.batch_record import BatchRecord
+from rerankq.ledger.batches import ScoredPart
 from rerankq.ledger.connection import connect
 from rerankq.ledger.keys import Key, entry, name
 from rerankq.ledger.store import Ledger

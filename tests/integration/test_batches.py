@@ -15,7 +15,8 @@ from openai.types import Batch
 
 from rerankq.bulk.chunks import Chunk
 from rerankq.ledger import batches
-from rerankq.ledger.batches import BatchRecord, ScoredPart
+from rerankq.ledger.batch_record import BatchRecord
+from rerankq.ledger.batches import ScoredPart
 from rerankq.ledger.files import file_id_of
 from rerankq.ledger.keys import Key, name
 from rerankq.schema import Problem

@@ -17,7 +17,7 @@ from rerankq import Client
 from rerankq.bulk import storage
 from rerankq.bulk.spec import BatchSpec
 from rerankq.ledger import batches
-from rerankq.ledger.batches import BatchRecord
+from rerankq.ledger.batch_record import BatchRecord
 from rerankq.ledger.connection import connect
 from rerankq.ledger.store import Ledger
 from rerankq.status import JobStatus
@@ -71,7 +71,9 @@ class Batches:
 
     def start(self, what: BatchSpec) -> str:
         fields = batches.header(what, model="m", owner="", result_ttl_ms=60_000)
-        call = batches.enlist(batches.new_batch_id(), fields, owner="", expires_in_ms=600_000)
+        call = batches.enlist(
+            batches.new_batch_id(), fields, output=what.output, owner="", expires_in_ms=600_000
+        )
         return self.ledger.run(call).job_id
 
     def look(self, batch_id: str) -> BatchRecord:

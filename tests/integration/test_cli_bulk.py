@@ -147,6 +147,16 @@ def test_another_command_is_another_batch(worker: BatchWorker, files: Files) -> 
     assert ended(process).code == 0
 
 
+def test_where_another_batch_writes_none_is_begun(worker: BatchWorker, files: Files) -> None:
+    process = start(worker, files)
+    batch_id = worker.newest()
+    second = ended(start(worker, files, "--top-k", "1"))
+    assert second.code == 1
+    assert f"output_taken: {batch_id} is still writing to {files[1]}" in second.err
+    worker.whole(batch_id)
+    assert ended(process).code == 0
+
+
 def test_a_killed_command_is_gone_on_with(worker: BatchWorker, files: Files) -> None:
     process = start(worker, files)
     batch_id = worker.newest()

@@ -9,7 +9,8 @@ import pytest
 from rerankq.bulk.chunks import Chunk
 from rerankq.bulk.spec import BatchSpec
 from rerankq.ledger import batches, calls, keys
-from rerankq.ledger.batches import BatchRecord, Planned, ScoredPart
+from rerankq.ledger.batch_record import BatchRecord
+from rerankq.ledger.batches import Planned, ScoredPart
 from rerankq.ledger.calls import POISON, Taken
 from rerankq.ledger.keys import Key, Part, name
 from rerankq.status import CHUNKS, JobStatus, Lane
@@ -27,12 +28,18 @@ SPEC = BatchSpec(
 
 
 def enlist(
-    bench: Bench, *, expires_in_ms: int = 60_000, idempotency: tuple[str, str] | None = None
+    bench: Bench,
+    *,
+    output: str | None = None,
+    expires_in_ms: int = 60_000,
+    idempotency: tuple[str, str] | None = None,
 ) -> calls.Committed:
     fields = batches.header(SPEC, model="m", owner="o", result_ttl_ms=TTL_MS, about={"a": "b"})
+    batch_id = batches.new_batch_id()
     call = batches.enlist(
-        batches.new_batch_id(),
+        batch_id,
         fields,
+        output=output or f"/{batch_id}.jsonl",
         owner="o",
         expires_in_ms=expires_in_ms,
         idempotency=idempotency,
@@ -287,6 +294,14 @@ def test_the_same_key_finds_the_batch_unless_it_came_to_nothing(bench: Bench) ->
     assert enlist(bench, idempotency=("key", "other")).outcome == "conflict"
     bench.ledger.run(batches.stop(first.job_id, JobStatus.CANCELLED))
     assert enlist(bench, idempotency=("key", "body")).outcome == "created"
+
+
+def test_an_output_is_one_batchs_until_it_is_final(bench: Bench) -> None:
+    first = enlist(bench, output="/out")
+    assert enlist(bench, output="/out/") == calls.Committed("output_taken", first.job_id)
+    assert enlist(bench, output="/out.jsonl").outcome == "created"
+    bench.ledger.run(batches.stop(first.job_id, JobStatus.CANCELLED))
+    assert enlist(bench, output="/out").outcome == "created"
 
 
 def test_too_many_batches_at_once_are_refused(

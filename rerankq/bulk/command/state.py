@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from rerankq.bulk.api import BatchObject
-from rerankq.ledger.batches import BatchRecord, Phase
+from rerankq.ledger.batch_record import BatchRecord
 from rerankq.schema import Problem
+from rerankq.status import Phase
 
 FINAL: frozenset[Phase] = frozenset({"completed", "failed", "cancelled", "expired"})
 

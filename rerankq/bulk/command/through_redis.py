@@ -18,7 +18,7 @@ from rerankq.bulk.command.notes import Notes
 from rerankq.bulk.command.order import Order
 from rerankq.bulk.command.service import Capacity
 from rerankq.bulk.command.state import BatchState, of_record
-from rerankq.errors import ConnectionFailed, Overloaded, UsageError
+from rerankq.errors import APIError, ConnectionFailed, Overloaded, UsageError
 from rerankq.ledger import batches
 from rerankq.ledger.async_store import AsyncLedger
 from rerankq.ledger.connection import connect_async, may_pass
@@ -78,11 +78,16 @@ class ThroughRedis:
         call = batches.enlist(
             batch_id,
             fields,
+            output=order.spec.output,
             owner=OWNER,
             expires_in_ms=int(order.expires_in * 1000),
             idempotency=(hashlib.sha256(f"bulk\0{key}".encode()).hexdigest(), order.fingerprint),
         )
         made = self._asked(self._further, lambda ledger: ledger.run(call))
+        if made.outcome == "output_taken":
+            detail = f"{made.job_id} is still writing to {storage.shown(order.spec.output)}"
+            conflict = Problem(title="Conflict", status=409, code=made.outcome, detail=detail)
+            raise APIError(conflict)
         if made.outcome not in ("created", "existing"):
             detail = f"the batches have {made.job_id} chunks open; try again later"
             raise Overloaded(Problem(title=TITLE, status=429, code="backlog_full", detail=detail))
