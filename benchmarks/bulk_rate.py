@@ -19,6 +19,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -26,9 +27,9 @@ import httpx
 from benchmarks import environments, machine, shapes
 from benchmarks.bulk import COMMAND, DOCUMENTS, records
 from benchmarks.contenders import InProcess, engine
-from benchmarks.peers.crossencoder_server import Server
 from benchmarks.shapes import DEMO_SHAPE
 from benchmarks.spread import spread
+from benchmarks.syncing.plain import served
 from benchmarks.texts import Job
 from scripts.localsystem import LocalSystem
 
@@ -54,25 +55,22 @@ def _measure(folder: Path, pairs: int, rounds: int) -> None:
     given = folder / "in.jsonl"
     with given.open("w") as file:
         file.writelines(json.dumps(one) + "\n" for one in records(pairs // DOCUMENTS))
-    ours = engine(model, "float32")
     variables = {"RERANKQ_MODEL": str(model), "RERANKQ_DTYPE": "float32", "RERANKQ_DEVICE": "cpu"}
     system = LocalSystem(folder / "run", workers=1, env=machine.environment() | variables)
-    system.start()
     python = environments.python_of("crossencoder")
-    server = Server(python, model) if python else None
-    ways: Ways = {
-        ENGINE: lambda: _in_process(ours, given),
-        BULK: lambda: _command(system, given),
-    }
-    if server is not None:
-        ways[LOOP] = lambda: _loop(server, given)
-    try:
+    with ExitStack() as until_end:
+        ours = engine(model, "float32")
+        until_end.callback(ours.close)
+        system.start()
+        until_end.callback(system.stop)
+        ways: Ways = {
+            ENGINE: lambda: _in_process(ours, given),
+            BULK: lambda: _command(system, given),
+        }
+        if python is not None:
+            url = until_end.enter_context(served(python, model))
+            ways[LOOP] = lambda: _loop(url, given)
         _rounds(ways, rounds)
-    finally:
-        ours.close()
-        system.stop()
-        if server is not None:
-            server.close()
 
 
 def _rounds(ways: Ways, rounds: int) -> None:
@@ -120,12 +118,13 @@ def _command(system: LocalSystem, given: Path) -> float:
     return _rate(_jobs(given), time.perf_counter() - started)
 
 
-def _loop(server: Server, given: Path) -> float:
+def _loop(url: str, given: Path) -> float:
     jobs = _jobs(given)[::TENTH]
     with httpx.Client(timeout=600) as client:
         started = time.perf_counter()
-        for job in jobs:
-            server.rerank(client, job)
+        for query, documents in jobs:
+            body = {"query": query, "documents": documents}
+            client.post(f"{url}/v1/rerank", json=body).raise_for_status()
         return _rate(jobs, time.perf_counter() - started)
 
 
