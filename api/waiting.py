@@ -97,7 +97,7 @@ class Waiter:
 
     def _on_done(self, text: str) -> None:
         job_id, _, lane, milliseconds, *_ = text.split()
-        metrics.JOB_SECONDS.labels(lane).observe(int(milliseconds) / 1000)
+        metrics.job_ended(lane, int(milliseconds) / 1000)
         for event in self._waiting.get(job_id, ()):
             event.set()
 
