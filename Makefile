@@ -19,7 +19,7 @@ ROUNDS ?= 5
 demo: $(INSTALLED) ## start everything, rank a real example, stop
 	$(RUN) -m scripts.demo
 
-up: $(INSTALLED) ## keep the system running: PORT= WORKERS= MODEL=
+up: $(INSTALLED) ## keep the system running: PORT= WORKERS= API_PROCESSES= MODEL=
 	$(RUN) -m scripts.up
 
 test: $(INSTALLED) $(PROMETHEUS) ## all tests, on a Redis and workers of their own

@@ -1,4 +1,4 @@
-"""`python -m api --host HOST --port PORT`: serve until SIGTERM."""
+"""`python -m api --host HOST --port PORT --workers N`: serve until SIGTERM."""
 
 from __future__ import annotations
 
@@ -12,32 +12,41 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 
 import argparse
+import contextlib
+import socket
 import sys
 
 import uvicorn
 
+from api import processes
 from api.app import create_app
 from api.connections import Connection
+from api.front import Front
 from rerankq import startup, tracing
 from rerankq.errors import SettingsError
+from rerankq.settings import Settings
 
 LONGEST_LAST_REQUEST_S = 5
+MOST_WORKERS = 64
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="api", description=__doc__)
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8000)
-    args = parser.parse_args()
+    args = _arguments()
     settings = startup.begin()
-    tracing.start("rerankq-api")
     try:
-        app = create_app(settings)
+        if args.workers > 1:
+            Front(settings)  # a wrong setting is said once, and not by each of them
+            return processes.supervise(args.workers, args.host, args.port)
+        tracing.start("rerankq-api")
+        return _serve(settings, args)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return startup.EXIT_USAGE
-    uvicorn.run(
-        app,
+
+
+def _serve(settings: Settings, args: argparse.Namespace) -> int:
+    config = uvicorn.Config(
+        create_app(settings),
         host=args.host,
         port=args.port,
         http=Connection,
@@ -46,7 +55,32 @@ def main() -> int:
         timeout_graceful_shutdown=LONGEST_LAST_REQUEST_S,
         server_header=False,
     )
-    return 0
+    server = uvicorn.Server(config)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run(None if args.socket is None else [_shared(args.socket)])
+    return 0 if server.started else startup.EXIT_NOT_STARTED
+
+
+def _shared(descriptor: int) -> socket.socket:
+    processes.end_with_supervisor()
+    return socket.socket(fileno=descriptor)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="api", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument(
+        "--workers",
+        type=int,
+        choices=range(1, MOST_WORKERS + 1),
+        default=1,
+        metavar=f"1 to {MOST_WORKERS}",
+        help="processes that share the port, each with a core's worth of work",
+    )
+    # What the supervisor of several gives each: the socket they share.
+    parser.add_argument("--socket", type=int, help=argparse.SUPPRESS)
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

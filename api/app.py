@@ -14,6 +14,7 @@ from api import problems
 from api.files import MOST_FILE_BYTES
 from api.front import Front
 from api.middleware import BodyLimit, KeyRequired, RequestContext
+from api.rates import RateLimit
 from api.routes import batches, files, jobs, operate, rerank, service
 from rerankq import tracing
 from rerankq.settings import Settings
@@ -46,6 +47,8 @@ def create_app(settings: Settings) -> FastAPI:
     # The one added last is the outermost.
     larger = {"/v1/files": MOST_FILE_BYTES}
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes, larger=larger)
+    if front.rates is not None:
+        app.add_middleware(RateLimit, rates=front.rates)
     app.add_middleware(KeyRequired, keys=front.keys)
     app.add_middleware(RequestContext)
     return app

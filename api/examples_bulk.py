@@ -31,7 +31,7 @@ LINE = (
     '"body": {"query": "how do I stop a service?", "documents": ["systemctl stop NAME"]}}\n'
 )
 FILES_REFUSALS = refusals(401, 422, 501, 503)
-UPLOADED = refusals(400, 408, 413, 415) | {200: as_json("The file.", _FILE)}
+UPLOADED = refusals(400, 408, 413, 415, 429) | {200: as_json("The file.", _FILE)}
 FILE = refusals(404) | {200: as_json("The file.", _FILE)}
 FILE_LIST = refusals(404) | {200: as_json("A page.", _page(_FILE))}
 FILE_CONTENT = refusals(404) | {200: as_text("The bytes.", "application/octet-stream", LINE)}

@@ -14,6 +14,7 @@ from api.auth import Keys
 from api.batches import BatchMaker
 from api.files import FileStore
 from api.pools import Pool, Pools
+from api.rates import Rates
 from rerankq import tls
 from rerankq.ledger import calls
 from rerankq.ledger.connection import connect_async
@@ -34,6 +35,7 @@ class Front:
         self.keys = Keys(settings.api_keys, settings.api_keys_file)
         self._stopping = False
         self._redis = connect_async(settings.redis_url)
+        self.rates = Rates(settings.rate_limit, self._redis) if settings.rate_limit else None
         self.pools = Pools(settings, self._redis)
         self.files = FileStore(settings, self._redis)
         self.batches = BatchMaker(settings, self.files)

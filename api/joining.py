@@ -40,7 +40,9 @@ class Joined:
 
         Raises: CallerGone: the job is cancelled unless somebody joins it within `COMES_BACK_S`.
         """
-        waiting = asyncio.create_task(self._waiter.until_final(submitted.job_id, seconds))
+        waiting = asyncio.create_task(
+            self._waiter.until_final(submitted.job_id, seconds, submitted.made_at)
+        )
         gone = asyncio.create_task(_until_gone(request))
         try:
             await asyncio.wait((waiting, gone), return_when=asyncio.FIRST_COMPLETED)

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from prometheus_client import REGISTRY, Counter, Gauge, Histogram, Metric, disable_created_metrics
+from prometheus_client import Counter, Gauge, Histogram, Metric, disable_created_metrics
 from prometheus_client.registry import Collector
 
+from api import replica
 from rerankq.status import JobStatus, Lane
 
 Labels = tuple[str, ...]
@@ -20,6 +21,9 @@ Labels = tuple[str, ...]
 OUR_FAULT = ("out_of_memory", "scoring_failed", "unreadable", "worker_lost")
 
 disable_created_metrics()  # a second series for each counter, which nobody reads
+
+SHOWN = replica.registry()
+_TURN = replica.Turn()
 
 HTTP_REQUESTS = Counter(
     "rerankq_http_requests_total", "HTTP requests answered.", ["method", "route", "status"]
@@ -30,13 +34,23 @@ HTTP_SECONDS = Histogram(
     ["method", "route"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 120),
 )
-HTTP_IN_PROGRESS = Gauge("rerankq_http_requests_in_progress", "HTTP requests being answered.")
-JOB_SECONDS = Histogram(
+HTTP_IN_PROGRESS = Gauge(
+    "rerankq_http_requests_in_progress",
+    "HTTP requests being answered.",
+    multiprocess_mode="livesum",
+)
+_JOB_SECONDS = Histogram(
     "rerankq_job_duration_seconds",
     "From acceptance to the final status.",
     ["lane"],
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 7200, 43200),
 )
+
+
+def job_ended(lane: str, seconds: float) -> None:
+    """Every process hears of each job; one of a replica counts it."""
+    if _TURN.is_mine():
+        _JOB_SECONDS.labels(lane).observe(seconds)
 
 
 class LedgerMetric(Collector):
@@ -53,7 +67,7 @@ class LedgerMetric(Collector):
         self._name, self._kind, self._text, self._labelnames = name, kind, text, labels
         self._zeros: dict[Labels, float] = dict.fromkeys(known, 0)
         self._latest: dict[str | None, Mapping[Labels, float]] = {}
-        REGISTRY.register(self)
+        SHOWN.register(self)
 
     def show(self, model: str | None, values: Mapping[Any, float]) -> None:
         """By label values, from now on, for this further model (None: the default)."""

@@ -156,8 +156,13 @@ def _limit(first: Any) -> float | str | None:
 
 
 async def _on_redis(_: Request, error: RedisError) -> Response:
+    return away(error)
+
+
+def away(error: RedisError) -> Response:
+    """Raises: the error, if Redis answered and did not like the question: a bug of ours."""
     if not may_pass(error):
-        raise error  # it answered, and did not like the question: a bug of ours
+        raise error
     log.warning("redis is away", extra={"reason": tls.reason(error)})
     body = problem(503, "queue_unavailable", "the queue's Redis does not answer; try again")
     return response(body, {"Retry-After": str(REDIS_RETRY_S)})

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from api.addresses import is_private_literal
@@ -24,10 +27,12 @@ from rerankq.settings import Settings
 from rerankq.status import Lane
 
 DEFAULT_EXPIRES_IN_S = 24 * 3600
-INLINE_BYTES = 64 * 1024  # cutting and compressing less than this takes no longer than a thread hop
+INLINE_BYTES = 64 * 1024  # cutting, compressing and hashing less takes no longer than a thread hop
 JOIN_S = 5.0  # how long after a synchronous request another one like it may join its job
 RETRY_FULL_S = 5  # until a drain rate is known
 NOT_KEPT = "no texts are kept of what its caller did wrong, as its error says; submit it again"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +42,13 @@ class Submitted:
     Attributes:
         created: false when the idempotency key was seen before, or another request was joined.
         watcher: the name under which a request that joined watches the job.
+        made_at: when it was about to be made, by `time.monotonic`; None: it was there already.
     """
 
     job_id: str
     created: bool
     watcher: str
+    made_at: float | None
 
 
 class Submission:
@@ -87,12 +94,15 @@ class Submission:
         self.check_memory()
         workers = await self._fleet.ready()
         self.check_instruction(request.instruction, workers)
-        job_shards = await self._shards(request, workers)
+        texts = texts_of(request)
+        large = sum(map(len, texts)) >= INLINE_BYTES
+        job_shards = await _aside(large, partial(self._shards, request, texts, workers))
         job_id = new_job_id(self._tag)
         idempotency = None
         if idempotency_key is not None or join:
-            # In a thread: hashing a body of 50 MB takes half a second.
-            idempotency = await asyncio.to_thread(_idempotency, request, owner, idempotency_key)
+            named = partial(_idempotency, request, owner, idempotency_key)
+            idempotency = await _aside(large, named)
+        made_at = time.monotonic()
         committed = await self._ledger.submit(
             job_shards,
             calls.commit(
@@ -117,7 +127,8 @@ class Submission:
         )
         if committed.outcome not in ("created", "existing"):
             await self._refuse(committed, request.lane, workers)
-        return Submitted(committed.job_id, committed.outcome == "created", watcher=job_id)
+        created = committed.outcome == "created"
+        return Submitted(committed.job_id, created, job_id, made_at if created else None)
 
     async def retry(self, job_id: str) -> str:
         """Make a new job of what was not scored of a failed one; its id.
@@ -169,23 +180,16 @@ class Submission:
             detail = f"instruction: {self._model} takes no instruction"
             raise Refusal(422, "instruction_not_supported", detail, field="instruction")
 
-    async def _shards(self, request: JobRequest, workers: list[WorkerInfo]) -> Shards:
-        texts = texts_of(request)
-
-        def encode() -> Shards:
-            shape = cut(
-                request.query,
-                request.instruction,
-                texts,
-                shard_tokens=self._settings.shard_tokens,
-                max_length=min([self._settings.max_length, *(w.max_length for w in workers)]),
-                tokens_per_s=slowest_rate(workers),
-            )
-            return shards.encode(request, texts, shape)
-
-        if sum(map(len, texts)) < INLINE_BYTES:
-            return encode()
-        return await asyncio.to_thread(encode)
+    def _shards(self, request: JobRequest, texts: list[str], workers: list[WorkerInfo]) -> Shards:
+        shape = cut(
+            request.query,
+            request.instruction,
+            texts,
+            shard_tokens=self._settings.shard_tokens,
+            max_length=min([self._settings.max_length, *(w.max_length for w in workers)]),
+            tokens_per_s=slowest_rate(workers),
+        )
+        return shards.encode(request, texts, shape)
 
     async def _refuse(
         self, committed: calls.Committed, lane: Lane, workers: list[WorkerInfo]
@@ -210,6 +214,11 @@ class Submission:
             limit=limit,
             retry_after=_time_for_room(tokens, total_rate(workers)),
         )
+
+
+async def _aside(large: bool, compute: Callable[[], T]) -> T:
+    """On a thread if it is large: to hash a body of 50 MB takes half a second."""
+    return await asyncio.to_thread(compute) if large else compute()
 
 
 def _time_for_room(backlog_tokens: int, tokens_per_s: float | None) -> int:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from api import metrics
@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 _READ_S = 5.0  # how long one read of the subscription blocks; also how fast it notices a stop
 _SILENT_S = 2 * _READ_S + 2  # without even an answer to a ping the connection is dead
 _RECONNECT_S = 0.5
+_REMEMBERED = 10_000  # ends of jobs, more than any process hears while one is being committed
 
 
 class Waiter:
@@ -30,27 +31,38 @@ class Waiter:
         self._ledger = ledger
         self._stopping = False
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._since = float("inf")  # when the subscription that stands began to hear
+        self._ended: dict[str, None] = {}  # jobs by their ends, as they were heard of
 
-    async def until_final(self, job_id: str, seconds: float) -> JobRecord | None:
+    async def until_final(
+        self, job_id: str, seconds: float, made_at: float | None = None
+    ) -> JobRecord | None:
         """The job once it is final, or as it is after `seconds`; None if there is no such job.
 
-        The subscription is older than this wait and the job is read after the event is set up, so
-        an end between the two cannot be missed.
+        It is read after the event is set up and before it is waited for, so an end between the two
+        cannot be missed; unless its end would have been heard already.
+
+        Args:
+            made_at: when it was about to be made, by `time.monotonic`; None: longer ago.
         """
         deadline = time.monotonic() + seconds
         with self._listening(job_id) as event:
+            if not self._all_heard(job_id, made_at):
+                event.set()
             while True:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(deadline - time.monotonic()):
+                        await event.wait()
                 event.clear()
                 job = await self._ledger.job(job_id)
-                left = deadline - time.monotonic()
-                if job is None or job.status.final or left <= 0:
+                if job is None or job.status.final or time.monotonic() >= deadline:
                     return job
-                try:
-                    await asyncio.wait_for(event.wait(), left)
-                except TimeoutError:
-                    continue
 
-    @contextmanager
+    def _all_heard(self, job_id: str, made_at: float | None) -> bool:
+        """Whether whatever is to be heard of the job will come, and nothing has."""
+        return made_at is not None and made_at > self._since and job_id not in self._ended
+
+    @contextlib.contextmanager
     def _listening(self, job_id: str) -> Iterator[asyncio.Event]:
         event = asyncio.Event()
         self._waiting[job_id].add(event)
@@ -71,6 +83,7 @@ class Waiter:
             try:
                 await self._listen()
             except Exception as error:  # whatever it is, the next try must come
+                self._since = float("inf")
                 log.warning("subscription lost", extra={"reason": tls.reason(error)})
                 await asyncio.sleep(_RECONNECT_S)
 
@@ -93,11 +106,15 @@ class Waiter:
         if message and kind == "message":
             self._on_done(message["data"].decode())
         elif kind == "subscribe":
+            self._since = time.monotonic()
             self._wake_all()  # only now is nothing missed that ends from here on
 
     def _on_done(self, text: str) -> None:
         job_id, _, lane, milliseconds, *_ = text.split()
-        metrics.JOB_SECONDS.labels(lane).observe(int(milliseconds) / 1000)
+        metrics.job_ended(lane, int(milliseconds) / 1000)
+        self._ended[job_id] = None
+        if len(self._ended) > _REMEMBERED:
+            del self._ended[next(iter(self._ended))]
         for event in self._waiting.get(job_id, ()):
             event.set()
 

@@ -32,21 +32,19 @@ import os
 import random
 import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import prose
+from benchmarks import bare, prose
 from benchmarks.callers import Call, Callers, Polling, Pulse, submitting
 from benchmarks.spread import spread
 from benchmarks.verdicts import Verdicts
 from rerankq import Client, JobNotFinished, JobStatus, NotFound
-from scripts.localsystem import ROOT, LocalSystem
+from scripts.localsystem import LocalSystem
 
 JOBS = 120  # of 20 documents: some 20 s of work
 POSTERS = 16
@@ -97,30 +95,19 @@ def main() -> int:
     args = parser.parse_args()
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RERANKQ_")}
     verdicts = Verdicts()
-    with tempfile.TemporaryDirectory() as folder, bare_server() as bare:
+    with tempfile.TemporaryDirectory() as folder, bare.served() as bare_url:
         system = LocalSystem(Path(folder), env=environment)
         system.start()
         try:
             rounds = []
             for number in range(1, args.rounds + 1):
-                rounds.append(freeze(system, bare, args.seconds))
+                rounds.append(freeze(system, bare_url, args.seconds))
                 show(number, rounds[-1])
                 account(system.url, rounds[-1].accepted, verdicts)
         finally:
             system.stop()
     judge(rounds, verdicts)
     return verdicts.code
-
-
-@contextmanager
-def bare_server() -> Iterator[str]:
-    line = [sys.executable, "-m", "benchmarks.bare"]
-    with subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-        finally:
-            process.terminate()
 
 
 def freeze(system: LocalSystem, bare_url: str, seconds: float) -> Round:

@@ -24,6 +24,7 @@ from benchmarks.shapes import DEMO_SHAPE, SHAPES, Shape
 from benchmarks.spread import spread
 from benchmarks.texts import Job
 from rerankq import Client
+from scripts.localsystem import LocalSystem
 
 RATIOS = (("rerankq, HTTP", "rerankq's engine"),)
 
@@ -89,6 +90,20 @@ def latency(system: System, jobs: list[Job]) -> None:
     print(f"{len(jobs)} jobs of 10 documents, one at a time on the idle system; ms, as above")
     print(f"  from submit to ranking (two requests)   {spread(whole, '.1f')}")
     print(f"  of which not tokenizing and not forward {spread(outside, '.1f')}", flush=True)
+
+
+def synchronous(local: LocalSystem, jobs: list[Job]) -> tuple[list[float], list[float]]:
+    """The same for single synchronous requests: ms of each, whole and outside."""
+    probe = str(local.child("worker-1").probe)
+    whole, outside = [], []
+    with httpx.Client(base_url=local.url, timeout=60) as http:
+        for query, documents in jobs:
+            before = _working_s(probe)
+            started = time.perf_counter()
+            http.post("/v1/rerank", json={"query": query, "documents": documents[:10]})
+            whole.append(1000 * (time.perf_counter() - started))
+            outside.append(whole[-1] - 1000 * (_working_s(probe) - before))
+    return whole, outside
 
 
 def _working_s(probe: str) -> float:

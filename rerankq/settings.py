@@ -178,6 +178,11 @@ class Settings(BaseModel):
     max_backlog: int = Field(
         100_000, ge=1, description="Open ledger entries of a lane; above it 429."
     )
+    rate_limit: str | None = Field(
+        None,
+        description="Calls that bring work, for each API key (for each address while no keys are "
+        "set), such as `100/second; 5000/minute`; none: as often as they like.",
+    )
     sync_timeout: float = Field(
         60.0, gt=0, le=600, description="Seconds a compatible path waits before it answers 503."
     )

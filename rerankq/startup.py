@@ -13,6 +13,7 @@ from rerankq.settings import Settings, unknown_variables
 log = logging.getLogger(__name__)
 
 EXIT_USAGE = 2
+EXIT_NOT_STARTED = 3  # the port, or what the event loop needs at its start
 
 
 def begin() -> Settings:

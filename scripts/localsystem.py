@@ -61,6 +61,7 @@ class LocalSystem:
             RERANKQ_REDIS_URL no Redis is started.
         log_to_files: into `folder/logs` instead of this process's stderr.
         workers: of the default model; there is one of each further model, too.
+        api_processes: of each API, behind its port.
         worker_module: what `python -m` starts as a worker.
     """
 
@@ -71,6 +72,7 @@ class LocalSystem:
         port: int | None = None,
         workers: int = 1,
         apis: int = 1,
+        api_processes: int = 1,
         env: Mapping[str, str] | None = None,
         log_to_files: bool = True,
         worker_module: str = "worker",
@@ -81,6 +83,7 @@ class LocalSystem:
         self._env.setdefault("RERANKQ_STORAGE_URL", str(self.folder / "storage"))
         self._log_to_files = log_to_files
         self._worker_module = worker_module
+        self._api_processes = api_processes
         self._stopping = False
         self._claim: IO[str] | None = None
         self.redis_url = self._env.get("RERANKQ_REDIS_URL", "")
@@ -195,6 +198,8 @@ class LocalSystem:
         self._ports.append(port)
         name = "api" if number == 1 else f"api-{number}"
         line = [sys.executable, "-m", "api", "--port", str(port)]
+        if self._api_processes > 1:
+            line += ["--workers", str(self._api_processes)]
         return Child(name, line, dict(self._env), lambda: _ok(f"{url}/readyz"))
 
     def _worker(self, number: int, model: str) -> Child:

@@ -1,7 +1,7 @@
 """`make up`: the system in the foreground until Ctrl-C or SIGTERM.
 
-Environment: PORT (8000, else the next free one), WORKERS (1), MODEL (the demo model), and every
-RERANKQ_* variable.
+Environment: PORT (8000, else the next free one), WORKERS (1), API_PROCESSES (1, behind that port),
+MODEL (the demo model), and every RERANKQ_* variable.
 """
 
 from __future__ import annotations
@@ -29,10 +29,12 @@ def main() -> int:
     try:
         Settings.from_env(env)
         workers = _number(env, "WORKERS", 0, 64)
+        api_processes = _number(env, "API_PROCESSES", 1, 64)
         system = LocalSystem(
             Path(".run"),
             port=_port(_number(env, "PORT", 1, 65_535)),
             workers=1 if workers is None else workers,
+            api_processes=api_processes or 1,
             env=env,
             log_to_files=False,
         )

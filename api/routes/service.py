@@ -87,7 +87,7 @@ async def scrape(parts: Parts) -> Response:
         await _read_ledger(parts)
     except RedisError:
         metrics.forget_ledger()
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    return Response(generate_latest(metrics.SHOWN), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/", responses=examples.ROOT)

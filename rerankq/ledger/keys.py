@@ -51,6 +51,7 @@ class Key(StrEnum):
     COUNTS = "counts"  # hash, "<status> <lane>" -> jobs that ever reached it
     FAILURES = "failures"  # hash, code of a failed job's error -> jobs that ever failed with it
     RECLAIMED = "reclaimed"  # string, lapsed leases that were ever given back
+    RATE = "rate"  # + ":" and what the package `limits` calls a caller's window: string, its calls
     SCORE = "score:"  # + digest of a pair and its model: string, its score; lives RERANKQ_CACHE_TTL
     DONE = "done"  # channel, "<id> <status> <lane> <ms from created to finished>"
     GONE = "gone"  # channel, id of a job that ended with entries open: workers drop them

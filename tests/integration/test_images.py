@@ -25,7 +25,7 @@ import pytest
 import redis
 
 from scripts.compose import filled_in, load
-from scripts.dockerfile import parse
+from scripts.dockerfile import Image, parse
 from scripts.redis_server import find_server, free_port
 from tests.conftest import ROOT
 
@@ -105,7 +105,7 @@ class Ground:
         env["RERANKQ_TOKEN_BUDGET"] = "2048"  # measuring it takes seconds
         assert image.entrypoint
         assert image.healthcheck
-        command = [self.here(word) for word in [*image.entrypoint, *(image.command or [])]]
+        command = [self.here(word) for word in [*image.entrypoint, *_arguments(service, image)]]
         check = [self.here(word) for word in image.healthcheck]
         for mount in service.get("volumes", []):
             source, target = mount.split(":")[:2]
@@ -125,6 +125,11 @@ class Ground:
         check = self.here(service["healthcheck"]["test"][1])
         script = f"{self.here(script)} --port {self.redis_port}"
         return Part([*shell, script], ["sh", "-c", check], env, folder)
+
+
+def _arguments(service: dict[str, Any], image: Image) -> list[str]:
+    given: list[str] = service.get("command") or image.command or []
+    return given
 
 
 @pytest.fixture(scope="module")

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
+import signal
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
+import redis
 
 from rerankq import JobStatus, Lane, Operator
+from rerankq.ledger.keys import Key, name
 from scripts.localsystem import LocalSystem
 from tests.conftest import eventually
 
@@ -56,3 +63,62 @@ def test_the_job_is_cancelled_when_the_last_has_gone(
         patient.result()
         assert paused.wait(job_id, 10).status is JobStatus.CANCELLED
     assert paused.queue().backlog == 0
+
+
+def asked(system: LocalSystem, number: int) -> socket.socket:
+    """A caller that has sent its request and waits."""
+    where = urlsplit(system.url)
+    caller = socket.create_connection((where.hostname, where.port))
+    body = json.dumps(request_of(number)).encode()
+    head = "POST /v1/rerank HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    caller.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    return caller
+
+
+def request_of(number: int) -> dict[str, Any]:
+    return {"query": f"caller {number}", "documents": [f"document {n}" for n in range(10)]}
+
+
+def pairs_scored(system: LocalSystem) -> int:
+    text = httpx.get(f"{system.child('worker-1').probe}/metrics").text
+    found = re.search(r"^rerankq_pairs_scored_total (\S+)", text, re.MULTILINE)
+    assert found
+    return int(float(found[1]))
+
+
+def test_a_hundred_callers_that_go_cost_nothing_but_one_that_comes_back(
+    demo_system: LocalSystem,
+) -> None:
+    """Their jobs wait behind a batch on the device, which is held there for as long as they do."""
+    worker = demo_system.child("worker-1").process
+    assert worker is not None
+    before = pairs_scored(demo_system)
+    with (
+        Operator(demo_system.url) as operator,
+        redis.Redis.from_url(demo_system.redis_url) as ledger,
+        ThreadPoolExecutor(1) as pool,
+    ):
+
+        def cancelled() -> int:
+            return int(ledger.hget(name(Key.COUNTS), "cancelled interactive") or 0)
+
+        large = operator.submit("busy", [f"document {n}" for n in range(200)], lane="bulk")
+        eventually(lambda: operator.queue().lanes[Lane.BULK].in_flight > 0)
+        worker.send_signal(signal.SIGSTOP)
+        try:
+            gone = cancelled()
+            callers = [asked(demo_system, number) for number in range(100)]
+            waiting = Lane.INTERACTIVE
+            eventually(lambda: operator.queue().lanes[waiting].waiting == 100)
+            for caller in callers:
+                caller.close()
+            back = pool.submit(post, demo_system, request_of(0))
+            eventually(lambda: cancelled() == gone + 99, 10)
+            assert operator.queue().lanes[waiting].waiting == 1
+        finally:
+            worker.send_signal(signal.SIGCONT)
+        assert len(back.result()["results"]) == 10
+        assert operator.wait(large.id, 30).status is JobStatus.SUCCEEDED
+        eventually(lambda: pairs_scored(demo_system) >= before + 200 + 10)
+        assert pairs_scored(demo_system) == before + 200 + 10
+        assert cancelled() == gone + 99

@@ -1,0 +1,1 @@
+"""What `benchmarks.sync` is made of: callers, probes of an event loop, what processes use."""

@@ -1,0 +1,213 @@
+"""Two API processes behind one port: requests meet, metrics add up, each may die."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from rerankq import Lane, Operator
+from scripts.localsystem import LocalSystem
+from tests.conftest import clean_environment, eventually
+
+BODY = {"query": "who has it?", "documents": ["one", "two"]}
+SUBMIT = {"method": "POST", "route": "/v1/jobs", "status": "202"}
+
+
+@dataclass
+class Replica:
+    """The supervisor and its two processes."""
+
+    system: LocalSystem
+
+    @property
+    def supervisor(self) -> psutil.Process:
+        process = self.system.child("api").process
+        assert process is not None
+        return psutil.Process(process.pid)
+
+    @property
+    def processes(self) -> list[psutil.Process]:
+        return self.supervisor.children()
+
+    def each(self) -> tuple[httpx.Client, httpx.Client]:
+        """A connection to each: while one sleeps, whoever comes is the other's."""
+        clients = []
+        for asleep in self.processes:
+            with stopped(asleep):
+                clients.append(httpx.Client(base_url=self.system.url, timeout=30))
+                assert clients[-1].get("/livez").status_code == 200
+        first, second = clients
+        return first, second
+
+    def metrics(self) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+        """By name and labels; each is there once."""
+        text = httpx.get(f"{self.system.url}/metrics").text
+        samples = [s for family in text_string_to_metric_families(text) for s in family.samples]
+        found = {(s.name, frozenset(s.labels.items())): s.value for s in samples}
+        assert len(found) == len(samples)
+        return found
+
+    def count(self, name: str, **labels: str) -> float:
+        return self.metrics().get((name, frozenset(labels.items())), 0.0)
+
+    @property
+    def folder(self) -> Path:
+        """Where the processes keep what they tell of together."""
+        maps = (entry.path for entry in self.processes[0].memory_maps())
+        return next(Path(path).parent for path in maps if path.endswith(".db"))
+
+
+@contextlib.contextmanager
+def stopped(process: psutil.Process) -> Iterator[None]:
+    process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
+@pytest.fixture(scope="module")
+def replica(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replica]:
+    folder = tmp_path_factory.mktemp("processes")
+    system = LocalSystem(folder, api_processes=2, env=clean_environment())
+    system.start()
+    replica = Replica(system)
+    # The port answers when the first of them does.
+    eventually(lambda: len(told(system)) == 2)
+    yield replica
+    system.stop()
+
+
+def told(system: LocalSystem) -> list[str]:
+    """The lines that say a process serves."""
+    log = (system.folder / "logs" / "api.log").read_text()
+    return re.findall("Application startup complete", log)
+
+
+def test_equal_requests_with_two_processes_are_one_job(replica: Replica) -> None:
+    first, second = replica.each()
+    with Operator(replica.system.url) as operator, ThreadPoolExecutor(2) as pool:
+        operator.pause(Lane.INTERACTIVE)
+        try:
+            asked = [pool.submit(post, http, "/v1/rerank", BODY) for http in (first, second)]
+            eventually(lambda: replica.count("rerankq_http_requests_in_progress") == 3)
+            assert operator.queue().backlog == 1
+        finally:
+            operator.resume(Lane.INTERACTIVE)
+        one, other = (answer.result() for answer in asked)
+    assert one["id"] == other["id"]
+    assert one["results"] == other["results"]
+    assert len(one["results"]) == 2
+    first.close()
+    second.close()
+
+
+def test_a_job_of_one_is_waited_for_with_the_other(replica: Replica) -> None:
+    first, second = replica.each()
+    with first, second:
+        for here, there in ((first, second), (second, first)):
+            job = post(here, "/v1/jobs", BODY)
+            done = there.get(f"/v1/jobs/{job['id']}", params={"wait": 20}).json()
+            assert done["status"] == "succeeded"
+
+
+def test_counts_add_up_and_survive_each_process_s_death(replica: Replica) -> None:
+    jobs = {"lane": "interactive"}
+
+    def counted() -> tuple[float, float, float]:
+        return (
+            replica.count("rerankq_http_requests_total", **SUBMIT),
+            replica.count("rerankq_job_duration_seconds_count", **jobs),
+            replica.count("rerankq_jobs_total", status="succeeded", **jobs),
+        )
+
+    submitted, ended, succeeded = counted()
+    sent = 0
+    for _ in range(3):  # whichever counts the jobs is killed in one of the first two rounds
+        for http in replica.each():
+            with http:
+                for _ in range(5):
+                    job = post(http, "/v1/jobs", BODY)
+                    assert http.get(f"/v1/jobs/{job['id']}?wait=20").json()["status"] == "succeeded"
+                    sent += 1
+        expected = (submitted + sent, ended + sent, succeeded + sent)
+        eventually(lambda expected=expected: counted() == expected, 5)
+        assert replica.count("rerankq_http_requests_in_progress") == 1, "the scrape itself"
+        victim = replica.processes[0]
+        before = len(told(replica.system))
+        victim.kill()
+        eventually(lambda before=before: len(told(replica.system)) > before)
+        assert len(replica.processes) == 2
+        assert victim not in replica.processes
+        assert counted() == expected
+
+
+def test_a_process_that_dies_with_requests_leaves_none_in_progress(replica: Replica) -> None:
+    first, second = replica.each()
+    with Operator(replica.system.url) as operator, ThreadPoolExecutor(1) as pool, first, second:
+        operator.pause(Lane.INTERACTIVE)
+        try:
+            victim = holder(replica, first)
+            lost = pool.submit(post, first, "/v1/rerank", BODY | {"query": "lost"})
+            eventually(lambda: replica.count("rerankq_http_requests_in_progress") == 2)
+            victim.kill()
+            with pytest.raises(httpx.TransportError):
+                lost.result()
+            eventually(lambda: replica.count("rerankq_http_requests_in_progress") == 1)
+            assert second.get("/livez").status_code == 200
+        finally:
+            operator.resume(Lane.INTERACTIVE)
+            eventually(lambda: operator.queue().backlog == 0)
+
+
+def test_uvloop_is_used(replica: Replica) -> None:
+    for process in replica.processes:
+        assert any("uvloop" in entry.path for entry in process.memory_maps())
+
+
+def test_they_end_together(replica: Replica) -> None:
+    """By SIGTERM; and without their supervisor, however that ended."""
+    folder, processes = replica.folder, replica.processes
+    child = replica.system.child("api")
+    assert child.process is not None
+    child.process.terminate()
+    assert child.process.wait(15) == 0
+    assert not any(process.is_running() for process in processes)
+    assert not folder.exists()
+    replica.system.spawn(child)
+    eventually(child.ready)
+    eventually(lambda: len(replica.processes) == 2)
+    assert replica.count("rerankq_http_requests_total", **SUBMIT) == 0, "emptied"
+    orphans = replica.processes
+    child.process.kill()
+    child.process.wait(10)
+    eventually(lambda: not any(process.is_running() for process in orphans))
+
+
+def post(http: httpx.Client, path: str, body: dict[str, Any]) -> Any:
+    answer = http.post(path, json=body)
+    assert answer.status_code in (200, 202), answer.text
+    return answer.json()
+
+
+def holder(replica: Replica, http: httpx.Client) -> psutil.Process:
+    """The process that has the client's connection."""
+    stream = http.get("/livez").extensions["network_stream"]
+    port = stream.get_extra_info("client_addr")[1]
+    return next(
+        process
+        for process in replica.processes
+        for connection in process.net_connections("tcp")
+        if connection.raddr and connection.raddr.port == port
+    )
