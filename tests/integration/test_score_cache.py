@@ -152,7 +152,13 @@ class CountingEngine(HeldEngine):
         self.go = threading.Semaphore(10_000)
         self.encoded: list[str] = []
 
-    def encode(self, query: str, instruction: str | None, documents: Sequence[str]) -> list[Pair]:
+    def encode(
+        self,
+        query: str,
+        instruction: str | None,
+        documents: Sequence[str],
+        document_tokens: int | None = None,
+    ) -> list[Pair]:
         self.encoded += documents
         return [Pair((), (int(text),) * (3 + int(text) % 2), int(text) > 100) for text in documents]
 

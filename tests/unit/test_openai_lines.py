@@ -12,7 +12,7 @@ from rerankq.bulk import storage
 from rerankq.bulk.formats.openai import READER, WRITER, error_line
 from rerankq.bulk.records import Bad, Record, Scored
 from rerankq.bulk.spec import BatchSpec
-from rerankq.schema import RerankResponse
+from rerankq.rerank_form import RerankResponse
 
 BODY = {"query": "q", "documents": ["a", {"text": "b"}, "c"]}
 LINE = {"custom_id": "one", "method": "POST", "url": "/v1/rerank", "body": BODY}
@@ -103,7 +103,7 @@ def test_the_same_line_has_the_same_id_in_every_batch(tmp_path: Path) -> None:
         ({**LINE, "body": BODY | {"query": " "}}, "invalid_record", "body.query: must not be"),
         ({**LINE, "body": BODY | {"documents": []}}, "invalid_record", "body.documents"),
         ({**LINE, "body": BODY | {"documents": ["a", 1]}}, "invalid_record", "documents.1"),
-        ({**LINE, "body": BODY | {"top_n": 0}}, "invalid_record", "body.top_n"),
+        ({**LINE, "body": BODY | {"top_n": -1}}, "invalid_record", "body.top_n"),
         ({**LINE, "body": BODY | {"model": "other"}}, "model_mismatch", "body.model"),
     ],
 )
