@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 OPENAI = ("/v1/files", "/v1/batches")
 REDIS_RETRY_S = 2
+DOCUMENTS = ("documents", "texts", "items", "text_2", "data_2")  # their names in requests
 MOST_FIELD = 300  # characters of a field's path: a caller's own key can be of any length
 
 
@@ -151,7 +152,7 @@ async def _on_invalid(request: Request, error: RequestValidationError) -> Respon
         detail = f"body: is not JSON: {_reason(first)}"
         return response(problem(400, "invalid_json", detail, field="body"))
     limit = _limit(first)
-    too_large = first["type"] == "too_large" and field.startswith("documents")
+    too_large = first["type"] == "too_large" and field.startswith(DOCUMENTS)
     status, code = (413, "too_large") if too_large else (422, "invalid_request")
     detail = f"{field or 'body'}: {first['msg'].removeprefix('Value error, ')}"
     return response(problem(status, code, detail, field=field or "body", limit=limit))

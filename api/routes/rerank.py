@@ -48,6 +48,7 @@ async def answer(
     seconds = front.settings.sync_timeout
     jobs = dialect.jobs(request)
     pool = front.pools.of_model(jobs[0].model)
+    pool.submission.check_count(sum(len(job.documents) for job in jobs), dialect.sign)
     submitted = await _submit(pool, jobs, caller, expires_in=seconds + JOIN_S + 1)
     try:
         done = await pool.joined.until_final(submitted, seconds, http)
@@ -75,7 +76,6 @@ async def _submit(
 
     Raises: Refusal.
     """
-    pool.submission.check_count(sum(len(job.documents) for job in jobs))
     submitted: list[Submitted] = []
     for first in range(0, len(jobs), SUBMITTED_AT_ONCE):
         wave = (
