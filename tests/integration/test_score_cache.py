@@ -66,6 +66,7 @@ def test_different_pairs_have_different_keys(asked: list[tuple[str, str | None, 
     one, two = (cache.keys(query, instruction, [text]) for query, instruction, text in asked)
     assert one != two
     assert one == cache.keys(asked[0][0], asked[0][1], [asked[0][2]])
+    assert one != cache.keys(asked[0][0], asked[0][1], [asked[0][2]], 512)
 
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Profile)])
