@@ -124,7 +124,10 @@ def _digest(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
-def owner(request: Request) -> str:
-    """Dependency of every route that touches jobs: as `KeyRequired` found it."""
+async def owner(request: Request) -> str:
+    """Dependency of every route that touches jobs: as `KeyRequired` found it.
+
+    Like all of them `async`, or the framework would send each request to a thread for it.
+    """
     found: str = request.scope["owner"]
     return found

@@ -110,7 +110,7 @@ class Front:
             await asyncio.sleep(REAP_EVERY_S)
 
 
-def front(request: Request) -> Front:
+async def front(request: Request) -> Front:
     """Dependency: the process's parts."""
     result: Front = request.app.state.front
     return result

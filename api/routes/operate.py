@@ -30,7 +30,7 @@ router = APIRouter(
 )
 
 
-def _pool(
+async def _pool(
     parts: Parts,
     model: Annotated[str | None, Query(description="Whose lane; else the default's.")] = None,
 ) -> Pool:

@@ -16,7 +16,7 @@ import random
 import sys
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -146,7 +146,7 @@ async def run(url: str, clients: int, seconds: float, warm_up: float) -> Outcome
 def main() -> None:
     url, clients, seconds, warm_up = sys.argv[1:]
     outcome = uvloop.run(run(url, int(clients), float(seconds), float(warm_up)))
-    print(json.dumps(asdict(outcome)))
+    print(json.dumps(vars(outcome)))
 
 
 if __name__ == "__main__":
