@@ -13,8 +13,8 @@ from tokenizers import Tokenizer
 ITEM_BYTES = array("i").itemsize
 KEPT_TOKENS = 8 * 1024 * 1024
 LONGEST_KEPT = 32 * 1024  # a few huge documents must not push out all others
-# Bytes. Up to 512 Python has memory of its own. What is larger and stays, among activations in
-# malloc's own, leaves holes that none of them fits in: 245 MB for 30 MB of tokens.
+ENTRY_TOKENS = 64  # what an entry costs beside its tokens, in tokens
+# Bytes. Up to 512 Python has memory of its own. What is larger and stays, among activations that
 # come and go in malloc's, leaves holes that none of them fits in: 245 MB for 30 MB of tokens.
 PIECE = 448
 
