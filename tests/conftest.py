@@ -13,12 +13,17 @@ from pathlib import Path
 import pytest
 import redis
 from celery import Celery
+from hypothesis import settings
 
 from rerankq import Client
 from scripts.localsystem import LocalSystem
 from scripts.redis_server import answers, command, find_server, free_port
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# How long an example takes says more of the machine than of the code; tests have their time-outs.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def eventually(check: Callable[[], object], seconds: float = 30.0) -> None:

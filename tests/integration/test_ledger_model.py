@@ -366,7 +366,6 @@ def test_the_scripts_do_what_the_model_says(machine: type[LedgerMachine]) -> Non
         settings=settings(
             max_examples=60,
             stateful_step_count=40,
-            deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )

@@ -17,9 +17,7 @@ TEXTS = st.lists(
     max_size=30,
 ).map(b"".join)
 CUTS = st.lists(st.integers(0, 90), max_size=6)
-quick = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+quick = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def cut(size: int, cuts: list[int]) -> list[tuple[int, int]]:

@@ -53,7 +53,7 @@ def scored(engine: HostedEngine, folder: Path) -> list[tuple[Pair, float]]:
     return list(zip(pairs, expected, strict=True))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(batch=st.lists(st.integers(0, 20), min_size=1, max_size=24))
 def test_scores_equal_the_references_in_any_company(
     engine: HostedEngine, scored: list[tuple[Pair, float]], batch: list[int]

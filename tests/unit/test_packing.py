@@ -78,7 +78,7 @@ def states(heads: int, tokens: int, width: int = 8) -> Tensor:
 
 
 @pytest.mark.parametrize("kernel", [fused, products])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 3 * CHUNK), st.integers(0, 90), st.booleans(), st.sampled_from([1, 2, 4]))
 def test_kernels(kernel: Kernel, n: int, before: int, causal: bool, groups: int) -> None:
     m = n + before
@@ -90,7 +90,7 @@ def test_kernels(kernel: Kernel, n: int, before: int, causal: bool, groups: int)
     torch.testing.assert_close(kernel(q, k, v, 0.3, causal), expected, atol=2e-5, rtol=1e-4)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 3 * CHUNK), st.integers(1, 70))
 def test_a_window_hides_what_is_further_away(n: int, reach: int) -> None:
     q, k, v = states(4, n), states(4, n), states(4, n)
