@@ -474,9 +474,9 @@ def test_a_changed_corpus_fails_the_batch(tmp_path: Path) -> None:
 def test_an_index_is_built_once_in_bounded_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index_module, "_RUN", 20_000)
+    monkeypatch.setattr(index_module, "_RUN", 5_000)
     corpus, target = tmp_path / "corpus.jsonl", str(tmp_path / "index")
-    count = 200_000
+    count = 50_000
     with corpus.open("w") as file:
         for number in range(count):
             file.write(f'{{"_id": "d{number}", "title": "", "text": "text of {number}"}}\n')
@@ -484,8 +484,8 @@ def test_an_index_is_built_once_in_bounded_memory(
     index = index_module.index(str(corpus), target)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    # Sorted in one piece it takes 32 MB.
-    assert peak < 12e6
+    # Sorted in one piece it takes 8 MB.
+    assert peak < 4e6, peak
     assert index.count == count
     names = [f"d{number}" for number in (0, 7, count - 1)]
     told = index.records([*names, "d-1", "D7"])
