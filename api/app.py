@@ -41,7 +41,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.front = front
     problems.install(app)
     app.state.routes = []  # the framework hides them behind what it includes
-    for resource in (jobs, rerank, files, batches, service, operate):
+    # In the order they are tried in: a probe waits behind as little as may be.
+    for resource in (service, jobs, rerank, files, batches, operate):
         app.include_router(resource.router)
         app.state.routes += resource.router.routes
     # The one added last is the outermost.

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import redis
 
 from benchmarks.syncing.load import Outcome
 from scripts.localsystem import LocalSystem
 
 ROOT = Path(__file__).resolve().parents[2]
 WARM_UP_S = 5.0
+PLAIN_WARM_UP_S = 20.0  # forty requests at once take each other's time until the first is answered
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,13 @@ class Seen:
     """A load on ours.
 
     Attributes:
-        api_cpu_s, commands: of the API and of Redis while requests were counted.
+        api_cpu_s: while requests were counted.
         pulses: seconds of each probe, of the API and then of the others.
     """
 
     clients: int
     outcome: Outcome
     api_cpu_s: float
-    commands: dict[str, float]
     pulses: list[list[float]]
 
     @property
@@ -47,13 +46,8 @@ class Seen:
         return rate(self.outcome)
 
     def line(self) -> str:
-        calls = sorted(self.commands.items(), key=lambda item: -item[1])[:8]
-        shown = ", ".join(f"{name} {count:.1f}" for name, count in calls)
         share = self.api_cpu_s / self.outcome.seconds
-        return (
-            f"ours: {told(self.outcome, self.clients)}; API at {share:.0%} of a core; "
-            f"Redis' commands a request: {shown}"
-        )
+        return f"ours: {told(self.outcome, self.clients)}; API at {share:.0%} of a core"
 
 
 def load(system: LocalSystem, clients: int, seconds: float, probed: Sequence[str] = ()) -> Seen:
@@ -61,23 +55,18 @@ def load(system: LocalSystem, clients: int, seconds: float, probed: Sequence[str
     process = system.child("api").process
     assert process is not None
     api = psutil.Process(process.pid)
-    with redis.Redis.from_url(system.redis_url) as client:
-        caller = _start("load", system.url, str(clients), str(seconds), str(WARM_UP_S))
-        time.sleep(WARM_UP_S)
-        before, calls = _cpu_s(api), _calls(client)
-        pulse = _start("pulse", str(seconds), system.url, *probed)
-        time.sleep(seconds)
-        cpu_s = _cpu_s(api) - before
-        after = _calls(client)
-        outcome, pulses = _outcome(_said(caller)), _said(pulse)
-    answered = max(1, outcome.statuses["200"])
-    used = {name: (after[name] - calls.get(name, 0)) / answered for name in after}
-    return Seen(clients, outcome, cpu_s, used, pulses)
+    caller = _start("load", system.url, str(clients), str(seconds), str(WARM_UP_S))
+    time.sleep(WARM_UP_S)
+    before = _cpu_s(api)
+    pulse = _start("pulse", str(seconds), system.url, *probed)
+    time.sleep(seconds)
+    cpu_s = _cpu_s(api) - before
+    return Seen(clients, _outcome(_said(caller)), cpu_s, _said(pulse))
 
 
 def load_of(url: str, clients: int, seconds: float) -> Outcome:
     """The same on any server that answers `/v1/rerank`."""
-    return _outcome(_said(_start("load", url, str(clients), str(seconds), str(WARM_UP_S))))
+    return _outcome(_said(_start("load", url, str(clients), str(seconds), str(PLAIN_WARM_UP_S))))
 
 
 def rate(outcome: Outcome) -> float:
@@ -123,8 +112,3 @@ def _outcome(raw: dict[str, Any]) -> Outcome:
 def _cpu_s(process: psutil.Process) -> float:
     family = [process, *process.children(recursive=True)]
     return float(sum(sum(each.cpu_times()[:2]) for each in family))
-
-
-def _calls(client: redis.Redis) -> dict[str, int]:
-    stats: Any = client.info("commandstats")
-    return {name.removeprefix("cmdstat_"): values["calls"] for name, values in stats.items()}

@@ -19,6 +19,10 @@ from tests.conftest import ROOT, clean_environment, eventually
 
 BODY = {"query": "q", "documents": ["d"], "lane": "bulk"}
 LIMIT = 5
+BRINGING = (
+    *("/v1/jobs", "/v1/jobs/job_0/retry", "/v1/files", "/v1/batches"),
+    *("/v1/rerank", "/v2/rerank", "/rerank", "/v1/score", "/voyage/v1/rerank"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +54,7 @@ def call(replicas: Any, key: str, path: str = "/v1/jobs", body: Any = BODY) -> h
 
 def test_replicas_count_each_key_s_calls_together(system: LocalSystem, replicas: Any) -> None:
     assert [call(replicas, "1").status_code for _ in range(LIMIT)] == [202] * LIMIT
-    for path in ("/v1/jobs", "/v1/rerank", "/v1/jobs/job_0/retry", "/v1/files", "/v1/batches"):
+    for path in BRINGING:
         refused = call(replicas, "1", path, "of no form, since nobody reads it")
         assert refused.status_code == 429, path
         assert 1 <= int(refused.headers["Retry-After"]) <= 60
