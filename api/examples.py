@@ -71,12 +71,6 @@ JOB_REQUEST = Body(
         },
     }
 )
-RERANK_REQUEST = Body(
-    openapi_examples={
-        "short": {"value": {"query": _QUERY, "documents": _DOCUMENTS, "top_n": 1}},
-    }
-)
-
 _REFUSED: dict[int, tuple[str, str]] = {
     400: ("invalid_json", "the body is not JSON: Expecting value"),
     401: ("unauthorized", "a valid API key is needed: Authorization: Bearer KEY"),
@@ -90,6 +84,7 @@ _REFUSED: dict[int, tuple[str, str]] = {
     413: ("too_large", "documents: 100001 given; the limit is 100000 a job"),
     415: ("unsupported_media_type", "Content-Type: must be application/json, not text/plain"),
     422: ("invalid_request", "query: must not be blank"),
+    424: ("internal", "an error of ours; the log has it by the request's id"),
     429: ("backlog_full", "the bulk lane holds 100000 shards; the limit is 100000"),
     501: (
         "storage_not_configured",
@@ -135,9 +130,9 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
 REFUSALS = refusals(401, 422, 503)  # of every call that touches jobs
 OPERATORS_REFUSALS = refusals(401, 403, 422, 503)
 _OF_A_JOB = refusals(404)
-_OF_A_BODY = refusals(400, 404, 408, 413, 415, 429)
+OF_A_BODY = refusals(400, 404, 408, 413, 415, 429)
 
-SUBMITTED = _OF_A_BODY | {
+SUBMITTED = OF_A_BODY | {
     202: as_json("Durable; not finished yet, or not waited for.", _QUEUED),
     200: as_json("Finished within `Prefer: wait`.", _JOB) | {"model": Job},
 }
@@ -153,24 +148,6 @@ NDJSON = refusals(404, 409) | {
         "One result a line, best first.",
         "application/x-ndjson",
         '{"index":0,"relevance_score":0.991}\n{"index":1,"relevance_score":0.0004}\n',
-    )
-}
-RERANKED = _OF_A_BODY | {
-    200: as_json(
-        "The ranking, best first.",
-        {
-            "id": _JOB_ID,
-            "object": "rerank",
-            "model": "Qwen/Qwen3-Reranker-0.6B",
-            "results": [{"index": 0, "relevance_score": 0.991}],
-            "data": [{"index": 0, "relevance_score": 0.991}],
-            "usage": {"prompt_tokens": 186, "total_tokens": 186},
-            "meta": {
-                "api_version": {"version": "1"},
-                "billed_units": {"search_units": 1},
-                "truncated": 0,
-            },
-        },
     )
 }
 QUEUE = refusals(401, 503) | {

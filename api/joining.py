@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 
 from fastapi import Request
 from redis.exceptions import RedisError
@@ -34,13 +35,13 @@ class Joined:
         self._leaving: set[asyncio.Task[None]] = set()
 
     async def until_final(
-        self, submitted: Submitted, seconds: float, request: Request
-    ) -> JobRecord | None:
-        """The job once it is final, or as it is after `seconds`.
+        self, submitted: Sequence[Submitted], seconds: float, request: Request
+    ) -> list[JobRecord | None]:
+        """A request's jobs once all are final, or as they are after `seconds`.
 
-        Raises: CallerGone: the job is cancelled unless somebody joins it within `COMES_BACK_S`.
+        Raises: CallerGone: each is cancelled unless somebody joins it within `COMES_BACK_S`.
         """
-        waiting = asyncio.create_task(self._waiter.until_final(submitted.job_id, seconds))
+        waiting = asyncio.create_task(self._all_final(submitted, seconds))
         gone = asyncio.create_task(_until_gone(request))
         try:
             await asyncio.wait((waiting, gone), return_when=asyncio.FIRST_COMPLETED)
@@ -54,14 +55,22 @@ class Joined:
         leaving.add_done_callback(self._leaving.discard)
         raise CallerGone
 
-    async def give_up(self, submitted: Submitted) -> None:
-        """It took too long: cancel the job unless others still wait for it."""
-        await self._ledger.run(calls.leave(submitted.job_id, submitted.watcher, cancel=True))
+    async def give_up(self, submitted: Sequence[Submitted]) -> None:
+        """Nobody will answer from them: cancel each unless others still wait for it."""
+        for one in submitted:
+            await self._ledger.run(calls.leave(one.job_id, one.watcher, cancel=True))
 
-    async def _leave_later(self, submitted: Submitted) -> None:
+    async def _all_final(
+        self, submitted: Sequence[Submitted], seconds: float
+    ) -> list[JobRecord | None]:
+        waits = (self._waiter.until_final(one.job_id, seconds) for one in submitted)
+        return await asyncio.gather(*waits)
+
+    async def _leave_later(self, submitted: Sequence[Submitted]) -> None:
         # Failing to leave costs the worker's time and nothing else.
         with contextlib.suppress(RedisError):
-            await self._ledger.run(calls.leave(submitted.job_id, submitted.watcher, cancel=False))
+            for one in submitted:
+                await self._ledger.run(calls.leave(one.job_id, one.watcher, cancel=False))
             await asyncio.sleep(COMES_BACK_S)
             await self.give_up(submitted)
 

@@ -21,6 +21,8 @@ log = logging.getLogger("api.access")
 _ID = re.compile(rb"[\x21-\x7e]{1,128}")
 LONGEST_PAUSE_S = 30.0  # between two parts of a body
 _QUIET = frozenset({"/livez", "/readyz", "/metrics", "/health"})
+# What needs no key: health, metrics, and what says how to call the rest.
+OPEN = _QUIET | {"/", "/docs", "/docs/oauth2-redirect", "/openapi.json"}
 
 
 def _request_id(scope: Scope) -> str:
@@ -145,7 +147,7 @@ class KeyRequired:
         self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith("/v1/"):
+        if scope["type"] == "http" and scope["path"] not in OPEN:
             given = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
             try:
                 scope["owner"] = self._keys.owner(given)

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
+from api import dialects
 from rerankq import logs, tls
 from rerankq.errors import LaterVersion
 from rerankq.ledger.connection import may_pass
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 OPENAI = ("/v1/files", "/v1/batches")
 REDIS_RETRY_S = 2
+DOCUMENTS = ("documents", "texts", "items", "text_2", "data_2")  # their names in requests
 MOST_FIELD = 300  # characters of a field's path: a caller's own key can be of any length
 
 
@@ -71,7 +73,7 @@ def response(body: Problem, headers: dict[str, str] | None = None) -> Response:
 
 
 class _Told(Response):
-    """A problem; on OpenAI's paths with the member that OpenAI's clients read as well."""
+    """A problem; on other services' paths with the members that their clients read as well."""
 
     def __init__(self, body: Problem, headers: dict[str, str] | None) -> None:
         super().__init__(body.model_dump_json(), body.status, headers, MEDIA_TYPE)
@@ -79,14 +81,24 @@ class _Told(Response):
         self._given = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not scope["path"].startswith(OPENAI):
+        if scope["path"].startswith(OPENAI):
+            status, members = self._problem.status, _openai(self._problem)
+        else:
+            status, members = dialects.error_form(scope, self._problem)
+        if not members and status == self._problem.status:
             await super().__call__(scope, receive, send)
             return
-        told = self._problem
-        kind = "invalid_request_error" if told.status < 500 else "server_error"
-        error = {"message": told.detail, "type": kind, "param": told.field, "code": told.code}
-        content = json.dumps(told.model_dump(mode="json") | {"error": error})
-        await Response(content, told.status, self._given, MEDIA_TYPE)(scope, receive, send)
+        told = self._problem.model_copy(
+            update={"status": status, "title": HTTPStatus(status).phrase}
+        )
+        content = json.dumps(told.model_dump(mode="json") | members)
+        await Response(content, status, self._given, MEDIA_TYPE)(scope, receive, send)
+
+
+def _openai(told: Problem) -> dict[str, Any]:
+    kind = "invalid_request_error" if told.status < 500 else "server_error"
+    error = {"message": told.detail, "type": kind, "param": told.field, "code": told.code}
+    return {"error": error}
 
 
 def refused(refusal: Refusal) -> Response:
@@ -123,23 +135,25 @@ def _methods(request: Request) -> list[str]:
 
 
 async def _on_invalid(request: Request, error: RequestValidationError) -> Response:
+    dialects.recognise(request.scope, error.body)
     first = error.errors()[0]
+    # The first part says body, query or header; parts in brackets are the schema's own tags.
+    where = [part for part in map(str, first["loc"]) if not part.startswith("(")]
     media_type = request.headers.get("Content-Type", "none").partition(";")[0].strip().lower()
-    if first["loc"] == ("body",) and not media_type.endswith("json"):
+    if where == ["body"] and not media_type.endswith("json"):
         # The framework reads any other type as a text, and would complain of that.
         detail = f"Content-Type: must be application/json, not {media_type}"
         return response(problem(415, "unsupported_media_type", detail, field="Content-Type"))
-    where = [str(part) for part in first["loc"]]
-    # The first part says body, query or header; parts in brackets are the schema's own tags.
-    parts = [part for part in where[1:] if not part.startswith("(")]
-    if first["type"] == "unknown_field":
+    parts = where[1:]
+    if "field" in first.get("ctx", {}):  # an error of the whole body
         parts.append(first["ctx"]["field"])
-    field = ".".join(parts)[:MOST_FIELD]
+    # A caller's own key can hold what no JSON answer can carry.
+    field = ".".join(parts)[:MOST_FIELD].encode(errors="replace").decode()
     if first["type"] == "json_invalid":
         detail = f"body: is not JSON: {_reason(first)}"
         return response(problem(400, "invalid_json", detail, field="body"))
     limit = _limit(first)
-    too_large = first["type"] == "too_large" and field.startswith("documents")
+    too_large = first["type"] == "too_large" and field.startswith(DOCUMENTS)
     status, code = (413, "too_large") if too_large else (422, "invalid_request")
     detail = f"{field or 'body'}: {first['msg'].removeprefix('Value error, ')}"
     return response(problem(status, code, detail, field=field or "body", limit=limit))

@@ -82,7 +82,7 @@ class Submission:
             Refusal: 413 count, 422 instruction, webhook or key, 429 backlog or memory,
                 503 upload too slow.
         """
-        self._check_count(len(request.documents))
+        self.check_count(len(request.documents))
         self._check_webhook(request)
         self.check_memory()
         workers = await self._fleet.ready()
@@ -157,11 +157,12 @@ class Submission:
                 detail = f"webhook_url: {host} is not a public address"
                 raise Refusal(422, "invalid_request", detail, field="webhook_url")
 
-    def _check_count(self, count: int) -> None:
+    def check_count(self, count: int, field: str = "documents") -> None:
+        """Raises: Refusal: 413."""
         limit = self._settings.max_documents
         if count > limit:
-            detail = f"documents: {count} given; the limit is {limit} a job"
-            raise Refusal(413, "too_large", detail, field="documents", limit=limit)
+            detail = f"{field}: {count} given; the limit is {limit} a job"
+            raise Refusal(413, "too_large", detail, field=field, limit=limit)
 
     def check_instruction(self, given: str | None, workers: Sequence[WorkerInfo]) -> None:
         """Raises: Refusal: 422."""

@@ -25,14 +25,16 @@ from rerankq.fields import (
     Metadata,
     ModelName,
     Query,
+    TextForm,
     WebhookUrl,
     at_most,
     countable,
+    document_form,
 )
 from rerankq.status import JobStatus, Lane
 
 
-def _absent(value: object) -> bool:
+def absent(value: object) -> bool:
     return value is None
 
 
@@ -54,7 +56,7 @@ class Strict(BaseModel):
         return data
 
 
-class _Answer(BaseModel):
+class Answer(BaseModel):
     """Read leniently: a client must outlive fields that a later service adds."""
 
     model_config = ConfigDict(extra="ignore")
@@ -67,15 +69,8 @@ class Document(Strict):
     id: Annotated[str, at_most(1024)] | None = None
 
 
-def _document_form(value: object) -> str:
-    return "(object)" if isinstance(value, dict | BaseModel) else "(text)"
-
-
-# Told apart by their JSON type, so that a wrong one is reported by its own field. The tags stand
-# in brackets because they show up in the error's location, from where `api.problems` drops them.
-_TextForm = Annotated[DocumentText, Tag("(text)")]
 _AnyDocument = Annotated[
-    _TextForm | Annotated[Document, Tag("(object)")], Discriminator(_document_form)
+    TextForm | Annotated[Document, Tag("(object)")], Discriminator(document_form)
 ]
 
 
@@ -106,9 +101,14 @@ class JobRequest(Strict):
     )
     metadata: Metadata = Field(None, description="Returned as it came. At most 16 KiB as JSON.")
     raw_scores: bool = Field(False, description="Log-odds instead of probabilities.")
+    max_tokens_per_doc: int | None = Field(
+        None,
+        ge=1,
+        description="Cut each document to its first n tokens. Default: the model's limit.",
+    )
 
 
-class Problem(_Answer):
+class Problem(Answer):
     """RFC 9457 problem details, with a stable `code`, the field and the limit."""
 
     type: str = "about:blank"
@@ -116,54 +116,54 @@ class Problem(_Answer):
     status: int
     code: str
     detail: str
-    field: str | None = Field(None, exclude_if=_absent)
-    limit: int | float | str | None = Field(None, exclude_if=_absent)
-    request_id: str | None = Field(None, exclude_if=_absent)
+    field: str | None = Field(None, exclude_if=absent)
+    limit: int | float | str | None = Field(None, exclude_if=absent)
+    request_id: str | None = Field(None, exclude_if=absent)
 
 
-class ModelRef(_Answer):
+class ModelRef(Answer):
     """The model that scored, by hub id or path, and which state of it."""
 
     id: str
     revision: str | None = None
 
 
-class Progress(_Answer):
+class Progress(Answer):
     """Documents scored so far, of all."""
 
     scored: int
     total: int
 
 
-class DocumentOut(_Answer):
+class DocumentOut(Answer):
     text: str
 
 
-class Result(_Answer):
+class Result(Answer):
     """One document's place: its index in the request and how relevant it is."""
 
     index: int
-    id: str | None = Field(None, exclude_if=_absent)
+    id: str | None = Field(None, exclude_if=absent)
     relevance_score: float
-    document: DocumentOut | None = Field(None, exclude_if=_absent)
-    truncated: bool | None = Field(None, exclude_if=_absent)
+    document: DocumentOut | None = Field(None, exclude_if=absent)
+    truncated: bool | None = Field(None, exclude_if=absent)
 
 
-class Usage(_Answer):
+class Usage(Answer):
     """Tokens scored (without padding), and how many documents were cut to fit the model."""
 
     total_tokens: int
     truncated: int = 0
 
 
-class Timing(_Answer):
+class Timing(Answer):
     """Seconds from acceptance to the first worker, and from there to the end."""
 
     queued_s: float | None = None
     scoring_s: float | None = None
 
 
-class Job(_Answer):
+class Job(Answer):
     """A job as `GET /v1/jobs/{id}` shows it."""
 
     id: str
@@ -184,7 +184,7 @@ class Job(_Answer):
     metadata: dict[str, JsonValue] | None = None
 
 
-class JobList(_Answer):
+class JobList(Answer):
     """A page of jobs, newest first; `next_cursor` is null on the last."""
 
     object: Literal["list"] = "list"
@@ -192,7 +192,7 @@ class JobList(_Answer):
     next_cursor: str | None = None
 
 
-class LaneView(_Answer):
+class LaneView(Answer):
     """Ledger entries (shards) of one lane; `oldest_s` is null when nothing waits."""
 
     waiting: int
@@ -201,7 +201,7 @@ class LaneView(_Answer):
     paused: bool = False
 
 
-class ChunksView(_Answer):
+class ChunksView(Answer):
     """Ledger entries of batches, chunks for the most part; `oldest_s` as in a lane."""
 
     waiting: int = 0
@@ -209,7 +209,7 @@ class ChunksView(_Answer):
     oldest_s: float | None = None
 
 
-class OpenBatch(_Answer):
+class OpenBatch(Answer):
     """One of the caller's batches that is not final.
 
     Attributes:
@@ -223,7 +223,7 @@ class OpenBatch(_Answer):
     share: float
 
 
-class QueueView(_Answer):
+class QueueView(Answer):
     """The queue at a glance; `drain_s` is null while no worker has measured its rate.
 
     Attributes:
@@ -240,7 +240,7 @@ class QueueView(_Answer):
     workers: int
 
 
-class WorkerView(_Answer):
+class WorkerView(Answer):
     """A worker that is alive; `tokens_per_s` is 0 until it has measured."""
 
     id: str
@@ -254,63 +254,16 @@ class WorkerView(_Answer):
     tokens_per_s: float
 
 
-class WorkerList(_Answer):
+class WorkerList(Answer):
     object: Literal["list"] = "list"
     data: list[WorkerView]
 
 
-class PurgeView(_Answer):
+class PurgeView(Answer):
     """How many jobs a purge cancelled."""
 
     lane: Lane
     cancelled: int
-
-
-class RerankDocument(BaseModel):
-    """A document object of the compatible form; only its text counts."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    text: DocumentText
-
-
-_AnyRerankDocument = Annotated[
-    _TextForm | Annotated[RerankDocument, Tag("(object)")], Discriminator(_document_form)
-]
-
-
-class RerankRequest(BaseModel):
-    """The form of Cohere v1, Jina and vLLM. Unknown fields are ignored, null means not given."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    query: Query
-    documents: Annotated[list[_AnyRerankDocument], FailFast(), BeforeValidator(countable)] = Field(
-        min_length=1
-    )
-    model: ModelName | None = None
-    # `top_k` is what the reference guide and some clients call it.
-    top_n: int | None = Field(None, ge=1)
-    top_k: int | None = Field(None, ge=1)
-    return_documents: bool | None = None
-    instruction: Instruction | None = None
-
-
-class RerankUsage(_Answer):
-    prompt_tokens: int
-    total_tokens: int
-
-
-class RerankResponse(_Answer):
-    """The ranking, best first. `data` repeats it for clients of the Voyage form."""
-
-    id: str
-    object: Literal["rerank"] = "rerank"
-    model: str
-    results: list[Result]
-    data: list[Result]
-    usage: RerankUsage
-    meta: dict[str, Any]
 
 
 class Ranking(TypedDict):
@@ -321,7 +274,7 @@ class Ranking(TypedDict):
     usage: dict[str, int]
 
 
-class ServedModel(_Answer):
+class ServedModel(Answer):
     """A model that workers serve now, as they describe it themselves."""
 
     id: str
@@ -338,6 +291,6 @@ class ServedModel(_Answer):
     workers: int = 0
 
 
-class ModelList(_Answer):
+class ModelList(Answer):
     object: Literal["list"] = "list"
     data: list[ServedModel]

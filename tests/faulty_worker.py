@@ -25,11 +25,15 @@ _ON_DEVICE = ("KILL ON DEVICE", "HANG ON DEVICE", "BREAK DEVICE")
 
 
 def encode(
-    self: HostedEngine, query: str, instruction: str | None, documents: Sequence[str]
+    self: HostedEngine,
+    query: str,
+    instruction: str | None,
+    documents: Sequence[str],
+    document_tokens: int | None = None,
 ) -> list[Pair]:
     if any("KILL IN TOKENIZER" in document for document in documents):
         os.kill(os.getpid(), signal.SIGKILL)
-    pairs = _encode(self, query, instruction, documents)
+    pairs = _encode(self, query, instruction, documents, document_tokens)
     for pair, document in zip(pairs, documents, strict=True):
         for fault in _ON_DEVICE:
             if fault in document:

@@ -32,16 +32,23 @@ class Encoder:
         self._engine = engine
         self._cache = cache
 
-    def encode(self, query: str, instruction: str | None, documents: Sequence[str]) -> Encoded:
-        """Raises: Unscorable: see `Engine.encode`."""
+    def encode(
+        self,
+        query: str,
+        instruction: str | None,
+        documents: Sequence[str],
+        document_tokens: int | None = None,
+    ) -> Encoded:
+        """See `Engine.encode`."""
         if self._cache is None:
-            return Encoded(self._engine.encode(query, instruction, documents), {}, ())
-        keys = self._cache.keys(query, instruction, documents)
+            pairs = self._engine.encode(query, instruction, documents, document_tokens)
+            return Encoded(pairs, {}, ())
+        keys = self._cache.keys(query, instruction, documents, document_tokens)
         answers = enumerate(self._cache.look_up(keys))
         known = {place: answer for place, answer in answers if answer is not None}
         missing = [place for place in range(len(documents)) if place not in known]
         texts = [documents[place] for place in missing]
-        pairs = self._engine.encode(query, instruction, texts) if texts else []
+        pairs = self._engine.encode(query, instruction, texts, document_tokens) if texts else []
         return Encoded(pairs, known, [keys[place] for place in missing])
 
     def keep(self, work: Work) -> None:

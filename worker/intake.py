@@ -190,7 +190,9 @@ class Intake:
         started = time.monotonic()
         context = JobContext.decode(item.context)
         shard = ShardInput.decode(item.input or b"")
-        encoded = self._encoder.encode(context.query, context.instruction, shard.documents)
+        encoded = self._encoder.encode(
+            context.query, context.instruction, shard.documents, context.document_tokens
+        )
         metrics.TOKENIZE.observe(time.monotonic() - started)
         work = Work(
             entry=item.entry,

@@ -93,9 +93,17 @@ class ScoreCache:
         if self._thread.ident is not None:
             self._thread.join(LAST_WORDS_S)
 
-    def keys(self, query: str, instruction: str | None, documents: Sequence[str]) -> list[bytes]:
+    def keys(
+        self,
+        query: str,
+        instruction: str | None,
+        documents: Sequence[str],
+        document_tokens: int | None = None,
+    ) -> list[bytes]:
         """The pairs' names in Redis, in document order."""
         before = self._fingerprint + _framed(instruction) + _framed(query)
+        if document_tokens is not None:
+            before += _framed(str(document_tokens))
         shared = blake2b(before, digest_size=_DIGEST_BYTES)
         keys = []
         for document in documents:

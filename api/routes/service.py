@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 import rerankq
 from api import examples, metrics
 from api.backlog import backlog, open_batches, queue_view
+from api.dialects import DIALECTS
 from api.front import Front
 from api.pools import Pool
 from api.problems import REDIS_RETRY_S, problem, response
@@ -99,7 +100,7 @@ async def root() -> dict[str, Any]:
         "endpoints": {
             "submit": "POST /v1/jobs",
             "read": "GET /v1/jobs/{id}?wait=30",
-            "rerank": "POST /v1/rerank",
+            **{dialect.name: f"POST {dialect.paths[0]}" for dialect in DIALECTS},
             "files": "POST /v1/files",
             "batches": "POST /v1/batches",
             "queue": "GET /v1/queue",

@@ -38,7 +38,13 @@ class SimulatedDevice:
             engine=f"sleeps {batch_s * 1000:g} ms for {token_budget} tokens",
         )
 
-    def encode(self, query: str, instruction: str | None, documents: Sequence[str]) -> list[Pair]:
+    def encode(
+        self,
+        query: str,
+        instruction: str | None,
+        documents: Sequence[str],
+        document_tokens: int | None = None,
+    ) -> list[Pair]:
         shared = _prefix(query, instruction)
         return [Pair(shared, _ids(document)) for document in documents]
 

@@ -26,18 +26,22 @@ class JobContext:
 
     Attributes:
         request_id: follows the job into the worker's log.
+        document_tokens: that are scored of each document at most; None: as many as fit.
     """
 
     query: str
     instruction: str | None
     request_id: str
+    document_tokens: int | None = None
 
     def encode(self) -> bytes:
-        record = {
+        record: dict[str, Any] = {
             "query": self.query,
             "instruction": self.instruction,
             "request_id": self.request_id,
         }
+        if self.document_tokens is not None:  # a worker that does not know it refuses the job
+            record["document_tokens"] = self.document_tokens
         return bytes([VERSION]) + zlib.compress(_json(record), _COMPRESSION)
 
     @classmethod

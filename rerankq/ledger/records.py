@@ -57,7 +57,9 @@ def header(
         "stride": cut.stride_ms,
         "model": model,
         "owner": owner,
-        "context": JobContext(request.query, request.instruction, request_id).encode(),
+        "context": JobContext(
+            request.query, request.instruction, request_id, request.max_tokens_per_doc
+        ).encode(),
         "result_ttl": result_ttl_ms,
         "top_n": request.top_n or 0,
         "raw_scores": int(request.raw_scores),

@@ -14,6 +14,7 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
+from api.dialects import BY_PATH
 from rerankq.schema import Problem, Result
 
 PROBLEM = "application/problem+json"
@@ -51,11 +52,27 @@ def ranks_line_by_line(_: CheckContext, response: Response, case: Case) -> None:
         assert scores == sorted(scores, reverse=True)
 
 
+def speaks_its_dialect(_: CheckContext, response: Response, case: Case) -> None:
+    """An error has the members of one of the path's dialects; a ranking is best first."""
+    spoken = BY_PATH.get(case.path, [])
+    if not spoken:
+        return
+    told = response.json()
+    if response.status_code >= 400:
+        members = [dialect.error(Problem.model_validate(told)).keys() for dialect in spoken]
+        assert any(told.keys() >= each for each in members), f"none of {members}"
+    elif "score" not in case.path:
+        results = told if isinstance(told, list) else told.get("results", told.get("data"))
+        scores = [result.get("score", result.get("relevance_score")) for result in results]
+        assert scores == sorted(scores, reverse=True)
+
+
 CHECKS: list[CheckFunction] = [
     no_error_of_ours,
     is_named,
     refuses_with_a_problem,
     ranks_line_by_line,
+    speaks_its_dialect,
     status_code_conformance,
     content_type_conformance,
     response_headers_conformance,

@@ -59,6 +59,7 @@ def refused(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
         ({"raw_scores": 1}, "raw_scores", None),
         ({"expires_in": 0}, "expires_in", 0),
         ({"expires_in": 10**9}, "expires_in", 2_592_000),
+        ({"max_tokens_per_doc": 0}, "max_tokens_per_doc", 1),
         ({"metadata": []}, "metadata", None),
         ({"metadata": {"x": "y" * 16_384}}, "metadata", 16_384),
         ({"unknown": 1}, "unknown", None),
@@ -152,6 +153,7 @@ def test_json_that_is_no_object(http: httpx.Client, body: str) -> None:
         r'{"query": "q", "documents": ["d"], "expires_in": NaN}',
         r'{"query": "q", "documents": ["d"], "expires_in": Infinity}',
         r'{"query": "q", "documents": ["d"], "model": "\ud800"}',
+        r'{"query": "q", "documents": ["d"], "\ud800": 1}',
     ],
 )
 def test_what_no_answer_could_carry_is_refused(http: httpx.Client, content: str) -> None:

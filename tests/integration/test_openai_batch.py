@@ -13,7 +13,7 @@ from moto.server import ThreadedMotoServer
 from openai import OpenAI
 from openai.types import Batch
 
-from rerankq.schema import RerankResponse
+from rerankq.rerank_form import RerankResponse
 from scripts.localsystem import LocalSystem
 from tests.conftest import StartSystem, eventually
 from tests.integration.openai_callers import openai_at

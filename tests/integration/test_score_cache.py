@@ -66,6 +66,7 @@ def test_different_pairs_have_different_keys(asked: list[tuple[str, str | None, 
     one, two = (cache.keys(query, instruction, [text]) for query, instruction, text in asked)
     assert one != two
     assert one == cache.keys(asked[0][0], asked[0][1], [asked[0][2]])
+    assert one != cache.keys(asked[0][0], asked[0][1], [asked[0][2]], 512)
 
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Profile)])
@@ -152,7 +153,13 @@ class CountingEngine(HeldEngine):
         self.go = threading.Semaphore(10_000)
         self.encoded: list[str] = []
 
-    def encode(self, query: str, instruction: str | None, documents: Sequence[str]) -> list[Pair]:
+    def encode(
+        self,
+        query: str,
+        instruction: str | None,
+        documents: Sequence[str],
+        document_tokens: int | None = None,
+    ) -> list[Pair]:
         self.encoded += documents
         return [Pair((), (int(text),) * (3 + int(text) % 2), int(text) > 100) for text in documents]
 

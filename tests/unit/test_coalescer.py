@@ -33,7 +33,13 @@ class HeldEngine:
         self.entered: SimpleQueue[int] = SimpleQueue()
         self.go = threading.Semaphore(0)
 
-    def encode(self, query: str, instruction: str | None, documents: Sequence[str]) -> list[Pair]:
+    def encode(
+        self,
+        query: str,
+        instruction: str | None,
+        documents: Sequence[str],
+        document_tokens: int | None = None,
+    ) -> list[Pair]:
         return [pair(int(document)) for document in documents]
 
     def prepare(self, pairs: Sequence[Pair]) -> Launch:

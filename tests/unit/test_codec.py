@@ -14,7 +14,7 @@ text = st.text(st.characters(codec="utf-8"), max_size=50)
 
 @given(
     st.builds(ShardInput, st.integers(0, 10**6), st.lists(text, max_size=5).map(tuple))
-    | st.builds(JobContext, text, st.none() | text, text)
+    | st.builds(JobContext, text, st.none() | text, text, st.none() | st.integers(1))
 )
 def test_input_round_trip(record: ShardInput | JobContext) -> None:
     assert type(record).decode(record.encode()) == record

@@ -12,7 +12,7 @@ from rerankq.bulk import storage
 from rerankq.bulk.formats.openai import READER, WRITER, error_line
 from rerankq.bulk.records import Bad, Record, Scored
 from rerankq.bulk.spec import BatchSpec
-from rerankq.schema import RerankResponse
+from rerankq.rerank_form import RerankResponse
 
 BODY = {"query": "q", "documents": ["a", {"text": "b"}, "c"]}
 LINE = {"custom_id": "one", "method": "POST", "url": "/v1/rerank", "body": BODY}
@@ -71,7 +71,7 @@ def test_a_request_becomes_a_record_and_its_answer_a_line(tmp_path: Path) -> Non
 
 
 def test_a_line_has_options_of_its_own(tmp_path: Path) -> None:
-    own = {"top_n": 1, "return_documents": True, "instruction": "find it", "model": "m"}
+    own = {"top_n": 1, "return_documents": True, "instruct": "find it", "model": "m"}
     spec = batch(tmp_path, LINE | {"body": BODY | own}, top_k=2, models=("m", "alias"))
     record = only_record(spec)
     assert record.instruction == "find it"
@@ -103,8 +103,12 @@ def test_the_same_line_has_the_same_id_in_every_batch(tmp_path: Path) -> None:
         ({**LINE, "body": BODY | {"query": " "}}, "invalid_record", "body.query: must not be"),
         ({**LINE, "body": BODY | {"documents": []}}, "invalid_record", "body.documents"),
         ({**LINE, "body": BODY | {"documents": ["a", 1]}}, "invalid_record", "documents.1"),
-        ({**LINE, "body": BODY | {"top_n": 0}}, "invalid_record", "body.top_n"),
+        ({**LINE, "body": BODY | {"top_n": -1}}, "invalid_record", "body.top_n"),
         ({**LINE, "body": BODY | {"model": "other"}}, "model_mismatch", "body.model"),
+        ({**LINE, "body": BODY | {"documents": [{}]}}, "invalid_record", "body.documents.0.text"),
+        ({**LINE, "body": BODY | {"max_tokens_per_doc": 9}}, "invalid_record", "body.max_tokens"),
+        ({**LINE, "body": BODY | {"truncation": False}}, "invalid_record", "body.truncation"),
+        ({**LINE, "body": BODY | {"use_activation": False}}, "invalid_record", "body.raw_scores"),
     ],
 )
 def test_a_wrong_line_is_bad_and_the_next_is_read(

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from api.app import create_app
+from api.dialects import BY_PATH
 from rerankq.settings import Settings
 
 DOCUMENT: dict[str, Any] = create_app(Settings()).openapi()
@@ -27,7 +28,7 @@ def test_every_call_has_words_and_an_example(method: str, path: str, call: dict[
         assert all(content["examples"] for content in call["requestBody"]["content"].values())
 
 
-@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/rerank"])
+@pytest.mark.parametrize("path", ["/v1/jobs", *BY_PATH])
 def test_refusals_are_problems(path: str) -> None:
     responses = DOCUMENT["paths"][path]["post"]["responses"]
     for status in ("400", "401", "404", "413", "422", "429", "503"):

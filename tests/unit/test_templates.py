@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -329,6 +330,23 @@ def test_only_the_document_of_a_sequence_pair_is_cut() -> None:
     (cut,) = template.encode("a query", None, ["word " * 50], Limits(whole.length - 9, 0))
     assert (cut.truncated, cut.shared) == (True, whole.shared)
     assert cut.own == whole.own[:-10] + whole.own[-1:]
+
+
+@pytest.mark.parametrize("name", PROMPTS)
+def test_a_document_is_cut_to_as_many_tokens_as_asked_for(name: str) -> None:
+    template = TEMPLATES[name, "text"]
+    document = "word " * 50 + "end"
+    (whole,) = template.encode("a query", None, [document], WIDE)
+    lengths = {}
+    for count in (1, 3, 10):
+        (cut,) = template.encode("a query", None, [document], replace(WIDE, document=count))
+        assert (cut.truncated, cut.shared) == (True, whole.shared)
+        assert cut.own[:count] == whole.own[:count]
+        lengths[count] = cut.length
+    assert (lengths[3] - lengths[1], lengths[10] - lengths[3]) == (2, 7)
+    assert template.encode("a query", None, [document], replace(WIDE, document=500)) == [whole]
+    (narrow,) = template.encode("a query", None, [document], Limits(whole.length - 2, 0, 500))
+    assert narrow.length == whole.length - 2
 
 
 def test_an_instruction_that_leaves_no_room_for_a_query_is_the_one_to_blame() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -80,8 +81,15 @@ class HostedEngine:
 
         return budget.measure(score, sample, self._forward.layout, self._device)
 
-    def encode(self, query: str, instruction: str | None, documents: Sequence[str]) -> list[Pair]:
-        return self._template.encode(query, instruction, documents, self._limits)
+    def encode(
+        self,
+        query: str,
+        instruction: str | None,
+        documents: Sequence[str],
+        document_tokens: int | None = None,
+    ) -> list[Pair]:
+        limits = replace(self._limits, document=document_tokens)
+        return self._template.encode(query, instruction, documents, limits)
 
     def prepare(self, pairs: Sequence[Pair]) -> Launch:
         # A few long pairs side by side would leave most cores idle.

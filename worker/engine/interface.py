@@ -132,8 +132,17 @@ class Engine(Protocol):
     @property
     def profile(self) -> Profile: ...
 
-    def encode(self, query: str, instruction: str | None, documents: Sequence[str]) -> list[Pair]:
+    def encode(
+        self,
+        query: str,
+        instruction: str | None,
+        documents: Sequence[str],
+        document_tokens: int | None = None,
+    ) -> list[Pair]:
         """Tokenize. Called from several threads at once, never from the device's.
+
+        Args:
+            document_tokens: cut each document to as many at most; None: as many as fit.
 
         Raises:
             Unscorable: the query leaves no room for a document, or no instruction is taken.

@@ -22,10 +22,11 @@ PREFIXES_KEPT = 256  # 75 MB if each were of 8,192 tokens
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """In tokens. `query` 0: as many as leave room for a document."""
+    """In tokens. `query` 0: as many as leave room for a document; `document` None: all that fit."""
 
     pair: int
     query: int
+    document: int | None = None
 
 
 class Template(Protocol):
@@ -99,4 +100,4 @@ def room_for_document(
             f"tokens leaves room for {longest}"
         )
         raise Unscorable("query_too_long", detail, "query", longest)
-    return room
+    return room if limits.document is None else min(room, limits.document + beside)

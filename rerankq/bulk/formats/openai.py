@@ -17,7 +17,8 @@ from rerankq.bulk.formats.results import results
 from rerankq.bulk.formats.text import JsonLines, LineWriter, json_line
 from rerankq.bulk.records import Bad, Record, Scored
 from rerankq.bulk.spec import BatchSpec
-from rerankq.schema import Problem, RerankDocument, RerankRequest
+from rerankq.rerank_form import RerankRequest
+from rerankq.schema import Problem
 
 LONGEST_ID = 512  # characters of a custom_id
 # Of what a line can be refused for; everything else is 422.
@@ -37,20 +38,20 @@ def _record(spec: BatchSpec, line: int, fields: dict[str, Any]) -> Record:
     if fields.get("url") not in ENDPOINTS:
         raise wrong(f"url must be one of {', '.join(ENDPOINTS)}")
     request = _request(fields.get("body"))
+    _refuse_options_of_one_request(spec, request)
     if spec.models and request.model is not None and request.model not in spec.models:
         known = ", ".join(spec.models)
         raise Wrong("model_mismatch", f"body.model is none of this batch's: {known}")
-    given = request.documents[: spec.depth]
     return Record(
         line=line,
         query=request.query,
-        documents=[d.text if isinstance(d, RerankDocument) else d for d in given],
+        documents=request.texts[: spec.depth],
         query_id=custom_id,
         source={
-            "top_n": request.top_n or request.top_k,
+            "top_n": request.best,
             "return_documents": request.return_documents,
         },
-        instruction=request.instruction,
+        instruction=request.task,
     )
 
 
@@ -63,8 +64,24 @@ def _request(body: object) -> RerankRequest:
         first = error.errors(include_url=False, include_input=False)[0]
         # Parts in brackets are the schema's own tags.
         parts = [str(part) for part in first["loc"] if not str(part).startswith("(")]
+        parts += [first["ctx"]["field"]] if "field" in first.get("ctx", {}) else []
         field = ".".join(["body", *parts])[:300]
         raise wrong(f"{field}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def _refuse_options_of_one_request(spec: BatchSpec, request: RerankRequest) -> None:
+    """What `/v1/rerank` honours and a line cannot have for itself.
+
+    Raises: Wrong.
+    """
+    lacking = {
+        "max_tokens_per_doc": bool(request.max_tokens_per_doc),
+        "truncation": request.truncation is False,
+        "raw_scores": request.raw and not spec.raw_scores,
+    }
+    for field, asked in lacking.items():
+        if asked:
+            raise wrong(f"body.{field}: a line of a batch cannot ask for this")
 
 
 def _custom_id(fields: Mapping[str, Any]) -> str | None:
