@@ -147,8 +147,7 @@ async def _on_invalid(request: Request, error: RequestValidationError) -> Respon
     parts = where[1:]
     if "field" in first.get("ctx", {}):  # an error of the whole body
         parts.append(first["ctx"]["field"])
-    # A caller's own key can hold what no JSON answer can carry.
-    field = ".".join(parts)[:MOST_FIELD].encode(errors="replace").decode()
+    field = ".".join(parts)[:MOST_FIELD]
     if first["type"] == "json_invalid":
         detail = f"body: is not JSON: {_reason(first)}"
         return response(problem(400, "invalid_json", detail, field="body"))

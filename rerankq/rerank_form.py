@@ -201,9 +201,10 @@ class RerankRequest(Scoring):
                 parts.append(value)
         if not parts:
             raise wrong_field(f"{where}.{fields[0]}", "Field required")
+        text = check_size("\n".join(parts), MAX_DOCUMENT_BYTES, field=f"{where}.{fields[0]}")
         if self.return_documents and json_size(document) is None:
             raise wrong_field(where, NO_JSON)
-        return check_size("\n".join(parts), MAX_DOCUMENT_BYTES, field=f"{where}.{fields[0]}")
+        return text
 
 
 class RerankResult(Answer):

@@ -50,8 +50,10 @@ class Strict(BaseModel):
         if isinstance(data, dict):
             for name in data:
                 if name not in cls.model_fields:
+                    # It can hold what no JSON answer can carry.
+                    shown = str(name)[:200].encode(errors="replace").decode()
                     raise PydanticCustomError(
-                        "unknown_field", "is no field of this request", {"field": str(name)[:200]}
+                        "unknown_field", "is no field of this request", {"field": shown}
                     )
         return data
 

@@ -99,6 +99,6 @@ VOYAGE = Dialect(
     jobs=_jobs,
     answer=_answer,
     error=_error,
-    statuses={404: 400, 413: 400},  # its client knows no others for a wrong request
+    statuses={404: 400, 413: 400, 422: 400},  # its client knows no others for a wrong request
     uncut=lambda request: "truncation" if request.truncation is False else None,
 )

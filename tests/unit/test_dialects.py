@@ -61,6 +61,7 @@ BODIES: list[tuple[AnyDialect, dict[str, Any]]] = [
     (infinity.INFINITY, {"query": "q", "documents": ["a", "b"]}),
     (voyage.VOYAGE, {"query": "q", "documents": ["a", "b"]}),
 ]
+BODY = {dialect.name: body for dialect, body in BODIES}
 each = pytest.mark.parametrize(("dialect", "body"), BODIES, ids=lambda v: getattr(v, "name", ""))
 
 
@@ -106,12 +107,12 @@ def test_a_model_is_passed_on(dialect: AnyDialect, body: dict[str, Any]) -> None
     ],
 )
 def test_the_best_n(dialect: AnyDialect, fields: dict[str, Any]) -> None:
-    body = dict(BODIES)[dialect]
+    body = BODY[dialect.name]
     assert jobs(dialect, **body, **fields)[0].top_n == 1
 
 
 def test_0_is_all_where_a_service_has_it_as_its_default() -> None:
-    body = dict(BODIES)[cohere.V1]
+    body = BODY[cohere.V1.name]
     assert jobs(cohere.V1, **body, top_n=0)[0].top_n is None
     assert jobs(cohere.V1, **body, max_tokens_per_doc=0)[0].max_tokens_per_doc is None
     assert wrong(cohere.V1, **body, top_n=-1)["field"] == "top_n"
@@ -131,7 +132,7 @@ def test_0_is_all_where_a_service_has_it_as_its_default() -> None:
     ],
 )
 def test_log_odds_by_whatever_name(dialect: AnyDialect, fields: dict[str, Any], raw: bool) -> None:
-    assert jobs(dialect, **dict(BODIES)[dialect], **fields)[0].raw_scores is raw
+    assert jobs(dialect, **BODY[dialect.name], **fields)[0].raw_scores is raw
 
 
 def test_what_is_ranked_of_an_object() -> None:
