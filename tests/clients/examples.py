@@ -15,6 +15,11 @@ ADDRESS = "http://127.0.0.1:8000"
 KEY = re.compile(r"\bKEY\b")
 
 
+def named() -> set[str]:
+    """The environments that examples ask for."""
+    return {name for name, _ in BLOCK.findall(PAGE.read_text())}
+
+
 def examples(name: str, url: str, key: str) -> list[str]:
     """The environment's examples, pointed at a system of one's own."""
     return [

@@ -43,13 +43,18 @@ def run(folder: Path, names: Sequence[str]) -> list[Outcome]:
 def _installed(names: Sequence[str]) -> tuple[dict[str, Path], list[Outcome]]:
     pythons: dict[str, Path] = {}
     failed: list[Outcome] = []
-    for name in names:
+    with ThreadPoolExecutor(2) as pool:
+        made = {name: pool.submit(_python_of, name) for name in names}
+    for name, python in made.items():
         try:
-            requirements = HERE / "requirements" / f"{name}.txt"
-            pythons[name] = python_in(ENVIRONMENTS / name, requirements)
+            pythons[name] = python.result()
         except InstallFailed as error:
             failed.append(Outcome(name, "installed", "FAILED", str(error)))
     return pythons, failed
+
+
+def _python_of(name: str) -> Path:
+    return python_in(ENVIRONMENTS / name, HERE / "requirements" / f"{name}.txt")
 
 
 @contextmanager

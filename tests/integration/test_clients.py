@@ -9,7 +9,8 @@ import pytest
 from scripts.localsystem import DEMO_MODEL, LocalSystem
 from tests.clients.callers.cohere import CLIENTS
 from tests.clients.checks import CHECKS, Client, Situation, outcome
-from tests.clients.run import situation
+from tests.clients.examples import named
+from tests.clients.run import NAMES, situation
 from tests.conftest import StartSystem
 
 KEY = "the-key-of-a-client"
@@ -25,3 +26,7 @@ def asked(demo_system: LocalSystem, start_system: StartSystem) -> Situation:
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
 def test_the_sdk_is_served(client: Client, check: str, asked: Situation) -> None:
     assert outcome(replace(client, model=DEMO_MODEL), check, asked).wrong == ""
+
+
+def test_each_example_has_an_environment() -> None:
+    assert named() == set(NAMES) - {"cohere"}, "which runs with the other documents' examples"

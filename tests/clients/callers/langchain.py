@@ -30,10 +30,10 @@ CLIENTS = [
         name="langchain CohereRerank",
         model=COHERE,
         rank=_compress,
-        unknown_model=cohere.errors.NotFoundError,
-        wrong_key=cohere.errors.UnauthorizedError,
-        overload=cohere.errors.TooManyRequestsError,
-        invalid=cohere.errors.UnprocessableEntityError,
+        unknown_model=cohere.NotFoundError,
+        wrong_key=cohere.UnauthorizedError,
+        overload=cohere.TooManyRequestsError,
+        invalid=cohere.UnprocessableEntityError,
     )
 ]
 
