@@ -13,8 +13,9 @@ DRAINS ?= 20
 MINUTES ?= 10
 CASES ?= 20000
 ROUNDS ?= 5
+CLIENTS ?=
 
-.PHONY: demo up test check check-deep chaos fuzz soak audit bench autoscale scale wheel model containers clean
+.PHONY: demo up test check check-deep chaos clients fuzz soak audit bench autoscale scale wheel model containers clean
 
 demo: $(INSTALLED) ## start everything, rank a real example, stop
 	$(RUN) -m scripts.demo
@@ -33,6 +34,9 @@ check-deep: $(INSTALLED) ## security rules on the manifests; installs checkov ap
 
 chaos: $(INSTALLED) ## kill, freeze, cut and drain under load: SEEDS= JOBS= KILLS= STORM= DRAINS=
 	$(RUN) -m tests.chaos --seeds $(SEEDS) --jobs $(JOBS) --kills $(KILLS) --storm $(STORM) --drains $(DRAINS)
+
+clients: $(INSTALLED) ## other people's clients, unchanged, in environments of their own: CLIENTS=
+	$(RUN) -m tests.clients $(CLIENTS)
 
 fuzz: $(INSTALLED) ## generated requests for every call, each answer checked: CASES=
 	$(RUN) -m tests.fuzz --cases $(CASES)
