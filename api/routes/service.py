@@ -100,6 +100,7 @@ async def root() -> dict[str, Any]:
         "endpoints": {
             "submit": "POST /v1/jobs",
             "read": "GET /v1/jobs/{id}?wait=30",
+            "rerank": "POST /v1/rerank",
             **{dialect.name: f"POST {dialect.paths[0]}" for dialect in DIALECTS},
             "files": "POST /v1/files",
             "batches": "POST /v1/batches",

@@ -89,10 +89,12 @@ def run(folder: Path, *, seed: int, cases: int) -> Report:
 
 
 def _cases(schema: BaseSchema, seed: int, cases: int) -> Iterator[list[Case]]:
+    chance = random.Random(seed)
     batch = boundaries(schema)
-    yield batch[:cases]
+    # A short run sees something of every call.
+    yield batch if cases >= len(batch) else chance.sample(batch, cases)
     left = cases - len(batch)
-    for batch in rounds(schema, random.Random(seed), max(left, 0)):
+    for batch in rounds(schema, chance, max(left, 0)):
         if left <= 0:
             return
         yield batch[:left]
