@@ -15,11 +15,11 @@ from typing import Any
 
 import psutil
 
-from benchmarks.syncing.load import Outcome
+from benchmarks.syncing.load import BETWEEN_CONNECTS_S, MOST_CONNECTS, Outcome
 from scripts.localsystem import LocalSystem
 
 ROOT = Path(__file__).resolve().parents[2]
-WARM_UP_S = 5.0
+WARM_UP_S = 5.0  # after all have connected
 PLAIN_WARM_UP_S = 20.0  # forty requests at once take each other's time until the first is answered
 
 
@@ -56,7 +56,7 @@ def load(system: LocalSystem, clients: int, seconds: float, probed: Sequence[str
     assert process is not None
     api = psutil.Process(process.pid)
     caller = _start("load", system.url, str(clients), str(seconds), str(WARM_UP_S))
-    time.sleep(WARM_UP_S)
+    time.sleep(WARM_UP_S + clients / MOST_CONNECTS * BETWEEN_CONNECTS_S)
     before = _cpu_s(api)
     pulse = _start("pulse", str(seconds), system.url, *probed)
     time.sleep(seconds)
