@@ -75,6 +75,7 @@ TICK_STALE_MS = 5_000  # a longer gap means Redis or the host slept: nobody's le
 JOBS_KEPT = 100_000
 FULLEST_REDIS = 0.75  # of maxmemory; the rest is for the results of what was accepted
 FULLEST_FOR_SCORES = 0.5  # above it no score is cached
+GIVEN_UP = "given-up "  # before a chunk that is not to be scored, since workers died of it
 CHUNKS_OPEN = 256  # entries of one batch at a time; the others wait in its plan
 MERGE_MS = 24 * 3_600_000  # within which a batch that was cancelled or expired has to be merged
 MAX_ENTRIES = 2_000  # of one job; more would hold Redis for too long in one script

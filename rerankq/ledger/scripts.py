@@ -39,6 +39,7 @@ def _prelude(root: str) -> str:
     lines = [f"local {key.name} = {_quoted(name(key, root=root))}" for key in Key]
     lines += [f"local {part.name} = '{part}'" for part in Part]
     lines += [f"local {number} = {getattr(keys, number)}" for number in _NUMBERS]
+    lines.append(f"local GIVEN_UP = {_quoted(keys.GIVEN_UP)}")
     return "\n".join(lines)
 
 

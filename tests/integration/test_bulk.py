@@ -12,15 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from rerankq import Client
 from rerankq.bulk import storage
+from rerankq.bulk.chunks import Chunk
 from rerankq.bulk.spec import BatchSpec
-from rerankq.ledger import batches
+from rerankq.ledger import batches, verbs
 from rerankq.ledger.batch_record import BatchRecord
 from rerankq.ledger.connection import connect
+from rerankq.ledger.keys import GIVEN_UP, Key, Part, name
 from rerankq.ledger.store import Ledger
-from rerankq.status import JobStatus
+from rerankq.status import JobStatus, Lane
 from scripts.localsystem import LocalSystem
 from tests.conftest import ROOT, StartSystem, eventually
 from tests.reference import Reference
@@ -67,6 +70,7 @@ class Batches:
     """Batches of one system, straight in its ledger."""
 
     def __init__(self, redis_url: str) -> None:
+        self.url = redis_url
         self.ledger = Ledger(connect(redis_url))
 
     def start(self, what: BatchSpec) -> str:
@@ -240,6 +244,24 @@ def test_a_cancelled_batch_keeps_what_was_scored_and_the_next_one_reuses_it(
     assert all(path.stat().st_mtime_ns == written for path, written in parts.items())
     assert running.ended(again, 120).phase == "completed"
     assert [one["id"] for one in read(what.output)] == [one["id"] for one in given]
+
+
+@pytest.mark.timeout(200)
+def test_a_chunk_that_was_given_up_comes_out_as_bad_lines(running: Batches, tmp_path: Path) -> None:
+    what = spec(write(tmp_path, [*records(4), "{"]))
+    size = storage.stat(what.input).size
+    running.ledger.run(verbs.pause(Lane.BULK, paused=True))
+    batch_id = running.start(what)
+    plan = batches.planned(f"{batch_id}:0", size, 0, [Chunk(0, size, size)], last=True)
+    assert running.ledger.run(plan).chunks == 1
+    with redis.Redis.from_url(running.url) as client:
+        key = name(Key.JOB, batch_id) + Part.INPUT
+        client.hset(key, "1", f"{GIVEN_UP}{Chunk(0, size, size).encode()}")
+    running.ledger.run(verbs.pause(Lane.BULK, paused=False))
+    record = running.ended(batch_id)
+    assert (record.phase, record.records, record.bad, record.pairs) == ("completed", 5, 5, 0)
+    told = [(line["line"], line["code"]) for line in read(what.errors)]
+    assert told == [*((n, "worker_lost") for n in (1, 2, 3, 4)), (5, "invalid_json")]
 
 
 def scores_of(what: BatchSpec) -> list[int]:

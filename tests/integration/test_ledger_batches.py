@@ -270,19 +270,39 @@ def test_more_bad_lines_than_it_bears_fail_it_with_what_was_scored(bench: Bench)
     assert (record.error.code, record.error.limit) == ("too_many_errors", 2)
 
 
-def test_a_chunk_that_kills_its_workers_fails_its_batch_and_the_rest_is_kept(bench: Bench) -> None:
+def kill(bench: Bench, entry: str, times: int) -> None:
+    """Whoever has the entry, and takes it then, dies."""
+    for _ in range(times):
+        bench.lapse(entry)
+        bench.reap()
+        bench.ledger.run(calls.take_alone(calls.Holder("w", "m@rev/float32", 1000)))
+        take(bench, 1)
+
+
+def test_a_chunk_that_kills_its_workers_is_given_up_and_the_batch_goes_on(bench: Bench) -> None:
+    batch_id = plan(bench, 1)
+    (poison,) = take(bench)
+    kill(bench, poison.entry, keys.SUSPECT_LOSSES + 2 * STRIKES - 1)
+    assert bench.redis.hgetall(name(Key.FAILURES)) == {}
+    kill(bench, poison.entry, 1)
+    assert bench.redis.hgetall(name(Key.FAILURES)) == {b"worker_lost": b"1"}
+    assert bench.redis.zcard(name(Key.SUSPECTS)) == 0  # it is not scored, so beside others
+    again = bench.redis.hget(name(Key.JOB, batch_id) + Part.INPUT, "1")
+    assert again == b"given-up 0 1 1"
+    put(bench, poison.entry, part(bad=1))
+    (merge,) = take(bench)
+    bench.ledger.run(batches.merged(merge.entry, errors=True))
+    assert batch(bench, batch_id).phase == "completed"
+
+
+def test_a_chunk_that_cannot_even_be_read_fails_its_batch(bench: Bench) -> None:
     batch_id = plan(bench, 3)
     good, poison = take(bench, 2)
     put(bench, good.entry)
-    for _ in range(keys.SUSPECT_LOSSES + STRIKES):
-        bench.lapse(poison.entry)
-        bench.reap()
-        if batch(bench, batch_id).phase != "in_progress":
-            break
-        bench.ledger.run(calls.take_alone(calls.Holder("w", "m@rev/float32", 1000)))
-        take(bench, 1)
-    (merge,) = take(bench)
-    bench.ledger.run(batches.merged(merge.entry, errors=False))
+    for _ in range(2):
+        assert batch(bench, batch_id).phase == "in_progress"
+        kill(bench, poison.entry, keys.SUSPECT_LOSSES + 2 * STRIKES)
+    bench.ledger.run(batches.merged(f"{batch_id}:4", errors=False))
     record = batch(bench, batch_id)
     assert (record.phase, record.error) == ("failed", POISON)
     assert record.pairs == 3

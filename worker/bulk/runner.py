@@ -20,6 +20,7 @@ from rerankq.bulk.unpacking import unpacked
 from rerankq.ledger import batches, calls
 from rerankq.ledger.calls import Call, Taken
 from rerankq.ledger.connection import may_pass
+from rerankq.ledger.keys import GIVEN_UP
 from rerankq.ledger.store import Ledger
 from rerankq.schema import Problem
 from rerankq.status import JobStatus
@@ -157,11 +158,16 @@ class Runner:
             self._score(item, spec)
 
     def _score(self, item: Taken, spec: BatchSpec) -> None:
-        chunk = Chunk.decode((item.input or b"").decode())
+        given = (item.input or b"").decode()
+        chunk = Chunk.decode(given.removeprefix(GIVEN_UP))
         name = scoring.part_name(spec, chunk, self._scored_by)
         watch = partial(self._holdings.tokenizing, item.entry)
         done = scoring.finished(spec, name)
-        if done is None:
+        if done is None and given.startswith(GIVEN_UP):
+            done = scoring.score(spec, chunk, name, scoring.GivenUp(), watch)
+            fields = {"entry": item.entry, "lines": done.records}
+            log.error("a chunk was given up", extra=fields)
+        elif done is None:
             flow = Flow(
                 self._encoder,
                 self._coalescer,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing
+from typing import Protocol
 
 from rerankq.bulk import storage
 from rerankq.bulk.chunks import Chunk
@@ -12,9 +13,8 @@ from rerankq.bulk.formats import reader, writer
 from rerankq.bulk.records import Bad, Record, Scored
 from rerankq.bulk.spec import BatchSpec
 from rerankq.ledger.batches import ScoredPart
-from worker.bulk.flow import Flow
 
-PASSING = {"scoring_failed", "out_of_memory"}  # bad lines that another try may score
+PASSING = {"scoring_failed", "out_of_memory", "worker_lost"}  # bad lines that another try may score
 
 
 def counts_of(name: str) -> str:
@@ -57,7 +57,26 @@ def finished(spec: BatchSpec, name: str) -> ScoredPart | None:
 Watch = Callable[[], AbstractContextManager[None]]  # around each step that could hang
 
 
-def score(spec: BatchSpec, chunk: Chunk, name: str, flow: Flow, watch: Watch) -> ScoredPart:
+class Scorer(Protocol):
+    """What becomes of a chunk's records."""
+
+    def add(self, record: Record) -> Bad | None: ...
+
+    def results(self) -> Sequence[Scored | Bad]: ...
+
+
+class GivenUp:
+    """Scores none of a chunk: workers died of it, alone with it, again and again."""
+
+    def add(self, record: Record) -> Bad:
+        detail = "the worker died again and again while this line or one near it was scored"
+        return Bad(record.line, "worker_lost", detail, record.query_id)
+
+    def results(self) -> Sequence[Scored | Bad]:
+        return ()
+
+
+def score(spec: BatchSpec, chunk: Chunk, name: str, flow: Scorer, watch: Watch) -> ScoredPart:
     """Score a chunk and put its part away, last of all what says that it is there.
 
     Raises:

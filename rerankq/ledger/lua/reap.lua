@@ -4,7 +4,8 @@
 -- Postcondition: lapsed entries are ready at their old place with the loss counted; one that was
 -- lost on the device too often, or too often at all (a tokenizer can crash too), is a suspect from
 -- then on. A suspect is only ever held alone, so each further loss is a strike of its own; with
--- `max_strikes` its job fails. Jobs past their deadline are expired, delayed ones whose time has
+-- `max_strikes` its job fails. Of a batch it takes twice as many, for there is more to lose by bad luck,
+-- and then only its lines are given up: a worker reads them for the errors file. Jobs past their deadline are expired, delayed ones whose time has
 -- come can be taken; what a silent worker's device did is no longer counted. A call touches about
 -- 2,000 entries of either at most, so that Redis is not held for longer than some 30 ms; the next
 -- call goes on.
@@ -42,14 +43,29 @@ local function count_loss(entry, header, k)
   return strikes
 end
 
+-- Whether the batch can go on without what this chunk holds.
+local function give_up_chunk(entry, id, k, header)
+  local input = redis.call('HGET', JOB .. id .. INPUT, k)
+  if header.lane ~= CHUNKS or not input or not string.match(input, '^%d') then return false end
+  redis.call('HSET', JOB .. id .. INPUT, k, GIVEN_UP .. input)
+  redis.call('HDEL', TROUBLE, entry)
+  redis.call('ZREM', SUSPECTS, entry)
+  redis.call('HINCRBY', FAILURES, cjson.decode(poison_problem).code, 1)
+  make_ready(entry, id, k, CHUNKS, header)
+  return true
+end
+
 local reclaimed = 0
 for _, entry in ipairs(redis.call('ZRANGEBYSCORE', LEASE, '-inf', int(now), 'LIMIT', 0, REAPED_AT_ONCE)) do
   local id, k = job_and_k(entry)
   local header = header_of(id)
   if header and not FINAL[header.status] then
     reclaimed = reclaimed + 1
-    if count_loss(entry, header, k) < max_strikes then
+    local most = header.lane == CHUNKS and 2 * max_strikes or max_strikes
+    if count_loss(entry, header, k) < most then
       make_ready(entry, id, k, header.lane, header)
+    elseif give_up_chunk(entry, id, k, header) then
+      -- its batch goes on
     elseif header.lane ~= CHUNKS or stop_batch(id, 'failed', poison_problem, now) == 0 then
       finish(id, 'failed', poison_problem, now)
     end
