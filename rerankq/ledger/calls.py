@@ -221,7 +221,11 @@ def finish(job_id: str, status: JobStatus, problem: Problem | None = None) -> Ca
 
 
 def leave(job_id: str, watcher: str, *, cancel: bool) -> Call[int]:
-    """The answer: how many still wait for the job; with `cancel` and none, it is cancelled."""
+    """The answer: how many still wait for the job.
+
+    Args:
+        cancel: the job too, unless one still waits or has gone after this one.
+    """
     return Call("leave", (job_id, watcher, int(cancel)), int)
 
 

@@ -144,6 +144,25 @@ def test_equal_synchronous_requests_join_until_the_last_has_gone(bench: Bench) -
     bench.assert_empty()
 
 
+def test_the_last_of_those_that_have_gone_has_its_time_to_come_back(bench: Bench) -> None:
+    join = {"idempotency": KEY, "join_ms": 5_000}
+    for watcher in ("job_a", "job_b", "job_c"):
+        bench.commit(watcher, **join)  # type: ignore[arg-type]
+    for watcher in ("job_a", "job_b"):
+        bench.ledger.run(calls.leave("job_a", watcher, cancel=False))
+    bench.ledger.run(calls.leave("job_a", "job_c", cancel=False))
+    assert bench.ledger.run(calls.leave("job_a", "job_a", cancel=True)) == 0
+    assert bench.job("job_a").status is JobStatus.QUEUED, "another one has gone since"
+    assert bench.commit("job_d", **join) == Committed("existing", "job_a")  # type: ignore[arg-type]
+    bench.ledger.run(calls.leave("job_a", "job_c", cancel=True))
+    assert bench.job("job_a").status is JobStatus.QUEUED, "one has come back"
+    bench.ledger.run(calls.leave("job_a", "job_d", cancel=True))
+    assert bench.job("job_a").status is JobStatus.CANCELLED, "it waited until it gave up"
+    bench.ledger.run(calls.leave("job_x", "job_d", cancel=False))
+    assert not bench.redis.exists(name(Key.JOB, "job_x")), "nothing is made of an unknown one"
+    bench.assert_empty()
+
+
 def test_whom_a_synchronous_request_joins(bench: Bench) -> None:
     join = {"idempotency": KEY, "join_ms": 5_000}
     bench.commit("job_a", **join)  # type: ignore[arg-type]
