@@ -48,8 +48,10 @@ def recognise(scope: Scope, body: object) -> None:
 
 def signed(candidates: list[AnyDialect], body: object) -> AnyDialect | None:
     """Of dialects of one path, the one that a body has the sign of, the rarest first."""
-    keys = body if isinstance(body, dict) else {}
-    return next((each for each in reversed(candidates) if each.sign in keys), None)
+    fields = body if isinstance(body, dict) else {}
+    named = [each for each in reversed(candidates) if each.sign in fields]
+    given = [each for each in named if fields[each.sign] is not None]  # null is as good as absent
+    return next(iter(given or named), None)
 
 
 def error_form(scope: Scope, problem: Problem) -> tuple[int, dict[str, Any]]:
