@@ -324,6 +324,13 @@ def test_an_output_is_one_batchs_until_it_is_final(bench: Bench) -> None:
     assert enlist(bench, output="/out").outcome == "created"
 
 
+def test_an_output_is_its_batchs_for_as_long_as_that_may_be_merged(bench: Bench) -> None:
+    enlist(bench, output="/out", expires_in_ms=60_000)
+    (place,) = bench.redis.scan_iter(f"{name(Key.OUTPUT_OF)}*")
+    kept_ms = bench.redis.pttl(place)
+    assert kept_ms > keys.MERGE_MS + 50_000
+
+
 def test_too_many_batches_at_once_are_refused(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

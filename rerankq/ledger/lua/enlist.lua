@@ -30,7 +30,8 @@ redis.call('ZADD', READY .. CHUNKS, 0, id .. ':0')
 redis.call('SADD', BATCHES, id)
 local ttl = tonumber(redis.call('HGET', key, 'result_ttl'))
 local longest = enter(id, CHUNKS, owner, deadline_in, ttl, now)
-redis.call('SET', output, id, 'PX', longest)
+-- One that is stopped has so much longer to write.
+redis.call('SET', output, id, 'PX', int(longest + MERGE_MS))
 if idem ~= '' then
   redis.call('HSET', IDEM .. idem, 'job', id, 'body', body)
   redis.call('PEXPIRE', IDEM .. idem, longest)
