@@ -47,7 +47,12 @@ def create_app(settings: Settings) -> FastAPI:
         app.state.routes += resource.router.routes
     # The one added last is the outermost.
     larger = {"/v1/files": MOST_FILE_BYTES}
-    app.add_middleware(BodyLimit, limit=settings.max_body_bytes, larger=larger)
+    app.add_middleware(
+        BodyLimit,
+        limit=settings.max_body_bytes,
+        larger=larger,
+        documents=settings.max_documents,
+    )
     if front.rates is not None:
         app.add_middleware(RateLimit, rates=front.rates)
     app.add_middleware(KeyRequired, keys=front.keys)

@@ -15,6 +15,7 @@ from api import metrics
 from api.auth import Keys
 from api.problems import BUG, Refusal, refused, response
 from rerankq import logs
+from rerankq.fields import MOST_DOCUMENTS, most_documents
 
 log = logging.getLogger("api.access")
 
@@ -94,12 +95,20 @@ class BodyLimit:
     Args:
         limit: bytes.
         larger: limits of paths that have one of their own, because they hold no body in memory.
+        documents: at most, of a body that is read to be validated.
     """
 
-    def __init__(self, app: ASGIApp, limit: int, larger: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        limit: int,
+        larger: Mapping[str, int],
+        documents: int = MOST_DOCUMENTS,
+    ) -> None:
         self._app = app
         self._limit = limit
         self._larger = larger
+        self._documents = documents
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -126,6 +135,7 @@ class BodyLimit:
                 raise _too_large(limit)
             return message
 
+        most_documents.set(self._documents)  # each request has a context of its own
         await self._app(scope, receive_counted, send)
 
 

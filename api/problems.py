@@ -152,7 +152,8 @@ async def _on_invalid(request: Request, error: RequestValidationError) -> Respon
         detail = f"body: is not JSON: {_reason(first)}"
         return response(problem(400, "invalid_json", detail, field="body"))
     limit = _limit(first)
-    too_large = first["type"] == "too_large" and field.startswith(DOCUMENTS)
+    counted = "count" in first.get("ctx", {})
+    too_large = first["type"] == "too_large" and (counted or field.startswith(DOCUMENTS))
     status, code = (413, "too_large") if too_large else (422, "invalid_request")
     detail = f"{field or 'body'}: {first['msg'].removeprefix('Value error, ')}"
     return response(problem(status, code, detail, field=field or "body", limit=limit))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextvars import ContextVar
 from typing import Annotated, LiteralString
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ MAX_DOCUMENT_BYTES = 1024 * 1024
 MAX_INSTRUCTION_BYTES = 16 * 1024
 MAX_METADATA_BYTES = 16 * 1024
 MOST_DOCUMENTS = 1_000_000  # that RERANKQ_MAX_DOCUMENTS may allow
+most_documents: ContextVar[int] = ContextVar("most_documents", default=MOST_DOCUMENTS)
 MAX_TASK_DOCUMENTS = 1_000  # a Celery message carries them; more belong into a job or a file
 MAX_EXPIRES_IN = 30 * 24 * 3600
 
@@ -129,10 +131,11 @@ def document_form(value: object) -> str:
 
 def countable(documents: object) -> object:
     # Before any of them is looked at: a body can hold millions.
-    if isinstance(documents, list) and len(documents) > MOST_DOCUMENTS:
+    limit = most_documents.get()
+    if isinstance(documents, list) and len(documents) > limit:
         raise PydanticCustomError(
             "too_large",
-            "{count} given; the limit is {limit}",
-            {"count": len(documents), "limit": MOST_DOCUMENTS},
+            "{count} given; the limit is {limit} a job",
+            {"count": len(documents), "limit": limit},
         )
     return documents

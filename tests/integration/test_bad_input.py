@@ -26,6 +26,14 @@ def http(start_system: StartSystem) -> Iterator[httpx.Client]:
         assert http.get("/v1/jobs").json()["data"] == []
 
 
+@pytest.fixture(scope="module")
+def generous(start_system: StartSystem) -> Iterator[httpx.Client]:
+    """One that looks at each of a million documents."""
+    system = start_system(workers=0, max_documents="1000000")
+    with httpx.Client(base_url=system.url, timeout=5) as http:
+        yield http
+
+
 def refused(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
     assert answer.status_code == status, answer.text
     assert answer.headers["Content-Type"] == "application/problem+json"
@@ -113,13 +121,13 @@ def test_broken_json_is_400(http: httpx.Client, content: bytes) -> None:
     ids=["numbers", "objects", "wrong objects"],
 )
 def test_a_million_errors_are_as_quick_as_one(
-    http: httpx.Client, start: bytes, element: bytes, end: bytes
+    generous: httpx.Client, start: bytes, element: bytes, end: bytes
 ) -> None:
     """An error was made of each: seven seconds and 700 MB for a body of 1 MiB."""
     body = start + element * (1_900_000 // len(element)) + end
     headers = {"Content-Type": "application/json"}
     for path in ("/v1/jobs", "/v1/rerank"):
-        answer = http.post(path, content=body, headers=headers, timeout=5)
+        answer = generous.post(path, content=body, headers=headers)
         assert refused(answer, 422, "invalid_request")["field"].startswith("documents.0")
         assert len(answer.content) < 2_000
 
@@ -162,11 +170,24 @@ def test_what_no_answer_could_carry_is_refused(http: httpx.Client, content: str)
     refused(answer, 422, "invalid_request")
 
 
-def test_too_many_documents(http: httpx.Client) -> None:
-    for path in ("/v1/jobs", "/v1/rerank"):
-        answer = http.post(path, json=GOOD | {"documents": ["d"] * 11})
+@pytest.mark.parametrize(
+    ("path", "field", "body"),
+    [
+        ("/v1/jobs", "documents", {"query": "q"}),
+        ("/v1/rerank", "documents", {"query": "q", "rank_fields": ["title"]}),
+        ("/rerank", "texts", {"query": "q"}),
+        ("/v1/score", "text_2", {"text_1": "q"}),
+        ("/v1/score", "queries", {"documents": ["d"]}),
+    ],
+)
+def test_too_many_documents(
+    http: httpx.Client, path: str, field: str, body: dict[str, Any]
+) -> None:
+    """Before any is looked at: a million of them took seconds to be read, all others' too."""
+    for one in ("d", 7):
+        answer = http.post(path, json=body | {field: [one] * 11})
         problem = refused(answer, 413, "too_large")
-        assert (problem["field"], problem["limit"]) == ("documents", 10)
+        assert (problem["field"], problem["limit"]) == (field, 10)
 
 
 @pytest.mark.parametrize("document", ["x" * 1_048_577, {"text": "x" * 1_048_577}])
