@@ -6,6 +6,7 @@ Each is a program of its own and not a fork: libraries have threads by then.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import signal
@@ -34,8 +35,10 @@ def supervise(count: int, host: str, port: int) -> int:
     """
     config = uvicorn.Config("api", host=host, port=port, log_config=None)
     listener = config.bind_socket()
+    # Not 0, which it has if this process was given no stdin: that is where theirs lies.
+    shared = fcntl.fcntl(listener.fileno(), fcntl.F_DUPFD, 3)
     with tempfile.TemporaryDirectory(prefix="rerankq-metrics-") as folder:
-        return _Supervisor(listener.fileno(), folder).run(count)
+        return _Supervisor(shared, folder).run(count)
 
 
 def end_with_supervisor() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +20,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from rerankq import Lane, Operator
 from scripts.localsystem import LocalSystem
-from tests.conftest import clean_environment, eventually
+from scripts.redis_server import free_port
+from tests.conftest import ROOT, clean_environment, eventually
 
 BODY = {"query": "who has it?", "documents": ["one", "two"]}
 SUBMIT = {"method": "POST", "route": "/v1/jobs", "status": "202"}
@@ -204,6 +207,26 @@ def test_they_end_together(replica: Replica) -> None:
     child.process.kill()
     child.process.wait(10)
     eventually(lambda: not any(process.is_running() for process in orphans))
+
+
+def test_they_start_without_a_stdin(replica: Replica) -> None:
+    """The socket they share had its number, and each ended with a traceback, for ever."""
+    port = free_port()
+    api = f"exec {sys.executable} -m api --workers 2 --port {port} 0<&-"
+    env = clean_environment(RERANKQ_REDIS_URL=replica.system.redis_url)
+    with subprocess.Popen(["sh", "-c", api], cwd=ROOT, env=env) as process:
+        try:
+            eventually(lambda: answers(port) or process.poll() is not None)
+            assert answers(port)
+        finally:
+            process.terminate()
+    assert process.returncode == 0
+
+
+def answers(port: int) -> bool:
+    with contextlib.suppress(httpx.TransportError):  # the port waits before anybody answers
+        return httpx.get(f"http://127.0.0.1:{port}/livez", timeout=5).status_code == 200
+    return False
 
 
 def post(http: httpx.Client, path: str, body: dict[str, Any]) -> Any:
