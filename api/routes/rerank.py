@@ -15,7 +15,7 @@ from api.front import Front
 from api.joining import CallerGone
 from api.pools import Pool
 from api.problems import Refusal
-from api.ranking import ranking
+from api.ranking import Forgotten, ranking
 from api.routes.jobs import Caller, Parts
 from api.submission import JOIN_S, Submitted
 from rerankq.ledger.records import JobRecord
@@ -117,13 +117,19 @@ def _check_uncut(field: str | None, jobs: list[JobRecord]) -> None:
 
 
 async def _ranked(pool: Pool, job: JobRecord) -> Ranked:
+    """Raises: Refusal: 503, its time ended before it was read."""
+    try:
+        results = await ranking(pool.ledger, job)
+    except Forgotten:
+        detail = "the ranking was kept for too short a time to be read; try again"
+        raise Refusal(503, "forgotten", detail, retry_after=1) from None
     return Ranked(
         id=job.id,
         model=job.model,
         created=job.created // 1000,
         tokens=job.tokens,
         truncated=job.truncated,
-        results=await ranking(pool.ledger, job),
+        results=results,
     )
 
 
