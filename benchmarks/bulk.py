@@ -86,7 +86,8 @@ def _run(folder: Path, pairs: int, kills: bool, verdicts: Verdicts) -> Seen:
         for record in records(count):
             file.write(json.dumps(record) + "\n")
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RERANKQ_")}
-    environment["RERANKQ_DTYPE"] = "float32"
+    # By start-up trials workers would choose budgets of their own, and need memory by them.
+    environment |= {"RERANKQ_DTYPE": "float32", "RERANKQ_TOKEN_BUDGET": "4096"}
     system = LocalSystem(folder / "run", workers=WORKERS, env=environment)
     system.start()
     threading.Thread(target=system.watch, daemon=True).start()
