@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
-from rerankq.schema import JobRequest, Problem, Result
+from rerankq.schema import JobRequest, Problem, Result, absent
 
 Asked = TypeVar("Asked", bound=BaseModel)
 
@@ -38,6 +38,30 @@ class Ranked:
     tokens: int
     truncated: int
     results: Sequence[Result]
+
+
+class BareResult(BaseModel):
+    """One document's place, where it comes back as a bare string: index and relevance."""
+
+    relevance_score: float
+    index: int
+    document: str | None = Field(None, exclude_if=absent)
+
+
+def bare_results(job: Ranked, documents: Sequence[str] | None) -> list[BareResult]:
+    """Best first.
+
+    Args:
+        documents: of the request, if they are to come back.
+    """
+    return [
+        BareResult(
+            relevance_score=result.relevance_score,
+            index=result.index,
+            document=None if documents is None else documents[result.index],
+        )
+        for result in job.results
+    ]
 
 
 def never(_: object) -> None:

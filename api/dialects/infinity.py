@@ -17,12 +17,14 @@ from api.dialects.base import (
     QUERY,
     TEXTS,
     TOKENS,
+    BareResult,
     Dialect,
     Ranked,
+    bare_results,
     error_object,
 )
 from rerankq.rerank_form import Compatible, PlainDocuments, RankedFor, RerankUsage
-from rerankq.schema import JobRequest, Problem, absent
+from rerankq.schema import JobRequest, Problem
 
 ANY_MODEL = "default/not-specified"  # its client sends this for a model that nobody named
 
@@ -37,19 +39,11 @@ class InfinityRequest(Compatible):
     raw_scores: bool | None = Field(None, description="Log-odds instead of probabilities.")
 
 
-class InfinityResult(BaseModel):
-    """One document's place: its index in the request and how relevant it is."""
-
-    relevance_score: float
-    index: int
-    document: str | None = Field(None, exclude_if=absent)
-
-
 class InfinityResponse(BaseModel):
     """The ranking, best first. `created` in Unix seconds."""
 
     object: Literal["rerank"] = "rerank"
-    results: list[InfinityResult]
+    results: list[BareResult]
     model: str
     usage: RerankUsage
     id: str
@@ -72,14 +66,7 @@ def _jobs(request: InfinityRequest) -> list[JobRequest]:
 def _answer(request: InfinityRequest, ranked: Sequence[Ranked]) -> InfinityResponse:
     (job,) = ranked
     return InfinityResponse(
-        results=[
-            InfinityResult(
-                relevance_score=result.relevance_score,
-                index=result.index,
-                document=request.documents[result.index] if request.return_documents else None,
-            )
-            for result in job.results
-        ],
+        results=bare_results(job, request.documents if request.return_documents else None),
         model=job.model,
         usage=RerankUsage(prompt_tokens=job.tokens, total_tokens=job.tokens),
         id=job.id,

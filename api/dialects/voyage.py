@@ -10,9 +10,19 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from api.dialects.base import ID, MODEL, QUERY, TEXTS, TOKENS, Dialect, Ranked
+from api.dialects.base import (
+    ID,
+    MODEL,
+    QUERY,
+    TEXTS,
+    TOKENS,
+    BareResult,
+    Dialect,
+    Ranked,
+    bare_results,
+)
 from rerankq.rerank_form import Compatible, PlainDocuments, RankedFor, RerankUsage
-from rerankq.schema import JobRequest, Problem, absent
+from rerankq.schema import JobRequest, Problem
 
 
 class VoyageRequest(Compatible):
@@ -27,19 +37,11 @@ class VoyageRequest(Compatible):
     )
 
 
-class VoyageResult(BaseModel):
-    """One document's place: its index in the request and how relevant it is."""
-
-    relevance_score: float
-    index: int
-    document: str | None = Field(None, exclude_if=absent)
-
-
 class VoyageResponse(BaseModel):
     """The ranking, best first. `id` and `prompt_tokens` are ours."""
 
     object: Literal["list"] = "list"
-    data: list[VoyageResult]
+    data: list[BareResult]
     model: str
     usage: RerankUsage
     id: str
@@ -60,14 +62,7 @@ def _jobs(request: VoyageRequest) -> list[JobRequest]:
 def _answer(request: VoyageRequest, ranked: Sequence[Ranked]) -> VoyageResponse:
     (job,) = ranked
     return VoyageResponse(
-        data=[
-            VoyageResult(
-                relevance_score=result.relevance_score,
-                index=result.index,
-                document=request.documents[result.index] if request.return_documents else None,
-            )
-            for result in job.results
-        ],
+        data=bare_results(job, request.documents if request.return_documents else None),
         model=job.model,
         usage=RerankUsage(prompt_tokens=job.tokens, total_tokens=job.tokens),
         id=job.id,

@@ -168,19 +168,7 @@ class Runner:
             fields = {"entry": item.entry, "lines": done.records}
             log.error("a chunk was given up", extra=fields)
         elif done is None:
-            flow = Flow(
-                self._encoder,
-                self._coalescer,
-                self._profile,
-                entry=item.entry,
-                batch_id=item.job_id,
-                order=self._now_ms(),
-                window=WINDOW_BUDGETS * self._profile.token_budget,
-                instruction=spec.instruction,
-                ours=lambda: self._ours(item.entry),
-                watch=watch,
-                scored=self.scored,
-            )
+            flow = self._flow(item, spec, watch)
             try:
                 done = scoring.score(spec, chunk, name, flow, watch)
             finally:
@@ -191,6 +179,21 @@ class Runner:
         )
         self._write(call)
         log.debug("part written", extra={"entry": item.entry, "pairs": done.pairs})
+
+    def _flow(self, item: Taken, spec: BatchSpec, watch: scoring.Watch) -> Flow:
+        return Flow(
+            self._encoder,
+            self._coalescer,
+            self._profile,
+            entry=item.entry,
+            batch_id=item.job_id,
+            order=self._now_ms(),
+            window=WINDOW_BUDGETS * self._profile.token_budget,
+            instruction=spec.instruction,
+            ours=lambda: self._ours(item.entry),
+            watch=watch,
+            scored=self.scored,
+        )
 
     def _merge(self, item: Taken, spec: BatchSpec) -> None:
         started = time.monotonic()

@@ -4,11 +4,11 @@
 -- Postcondition: lapsed entries are ready at their old place with the loss counted; one that was
 -- lost on the device too often, or too often at all (a tokenizer can crash too), is a suspect from
 -- then on. A suspect is only ever held alone, so each further loss is a strike of its own; with
--- `max_strikes` its job fails. Of a batch it takes twice as many, for there is more to lose by bad luck,
--- and then only its lines are given up: a worker reads them for the errors file. Jobs past their deadline are expired, delayed ones whose time has
--- come can be taken; what a silent worker's device did is no longer counted. A call touches about
--- 2,000 entries of either at most, so that Redis is not held for longer than some 30 ms; the next
--- call goes on.
+-- `max_strikes` its job fails. A batch has more to lose by bad luck: a chunk has twice as many, and
+-- is then given up, that is, a worker reads its lines into the errors file. Jobs past their deadline
+-- are expired, delayed ones whose time has come can be taken; what a silent worker's device did is
+-- no longer counted. A call touches about 2,000 entries of either at most, so that Redis is not held
+-- for longer than some 30 ms; the next call goes on.
 -- API replicas and workers all call it; no lock is needed.
 -- ARGV: lease ms, max strikes, problem of an expired job, problem of a poisonous one (JSON).
 -- Returns {reclaimed, expired, reclaimed ever}.
@@ -43,7 +43,7 @@ local function count_loss(entry, header, k)
   return strikes
 end
 
--- Whether the batch can go on without what this chunk holds.
+-- Precondition: the entry has all its strikes. True if it is a chunk whose batch can go on without.
 local function give_up_chunk(entry, id, k, header)
   local input = redis.call('HGET', JOB .. id .. INPUT, k)
   if header.lane ~= CHUNKS or not input or not string.match(input, '^%d') then return false end
@@ -64,9 +64,8 @@ for _, entry in ipairs(redis.call('ZRANGEBYSCORE', LEASE, '-inf', int(now), 'LIM
     local most = header.lane == CHUNKS and 2 * max_strikes or max_strikes
     if count_loss(entry, header, k) < most then
       make_ready(entry, id, k, header.lane, header)
-    elseif give_up_chunk(entry, id, k, header) then
-      -- its batch goes on
-    elseif header.lane ~= CHUNKS or stop_batch(id, 'failed', poison_problem, now) == 0 then
+    elseif not give_up_chunk(entry, id, k, header)
+        and (header.lane ~= CHUNKS or stop_batch(id, 'failed', poison_problem, now) == 0) then
       finish(id, 'failed', poison_problem, now)
     end
   else

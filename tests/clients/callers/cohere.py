@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import cohere
 
 from tests.clients.checks import COHERE, Asked, Client, Ranked, main
+
+# Of everything that is built on it, too.
+ERRORS: dict[str, Any] = {
+    "unknown_model": cohere.NotFoundError,
+    "wrong_key": cohere.UnauthorizedError,
+    "overload": cohere.TooManyRequestsError,
+    "invalid": cohere.UnprocessableEntityError,
+}
 
 
 def _v1(asked: Asked) -> list[Ranked]:
@@ -80,10 +89,7 @@ CLIENTS = [
         name=f"cohere {name}",
         model=COHERE,
         rank=rank,
-        unknown_model=cohere.NotFoundError,
-        wrong_key=cohere.UnauthorizedError,
-        overload=cohere.TooManyRequestsError,
-        invalid=cohere.UnprocessableEntityError,
+        **ERRORS,
         returns_documents="V2" not in name,
     )
     for name, rank in (

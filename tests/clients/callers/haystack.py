@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import cohere
 from haystack import Document
 from haystack.utils import Secret
 from haystack_integrations.components.rankers.cohere import CohereRanker
 from haystack_integrations.components.rankers.huggingface_api import HuggingFaceTEIRanker
 from haystack_integrations.components.rankers.jina import JinaRanker
 
+from tests.clients.callers.cohere import ERRORS
 from tests.clients.checks import COHERE, JINA, Asked, Client, Ranked, main
 
 
@@ -52,10 +52,7 @@ CLIENTS = [
         name="haystack CohereRanker",
         model=COHERE,
         rank=_cohere,
-        unknown_model=cohere.NotFoundError,
-        wrong_key=cohere.UnauthorizedError,
-        overload=cohere.TooManyRequestsError,
-        invalid=cohere.UnprocessableEntityError,
+        **ERRORS,
     ),
     Client(  # it has one exception for all there is
         name="haystack JinaRanker",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import cohere
 from langchain_cohere import CohereRerank
 from langchain_core.documents import Document
 
+from tests.clients.callers.cohere import ERRORS
 from tests.clients.checks import COHERE, Asked, Client, Ranked, main
 
 
@@ -30,10 +30,7 @@ CLIENTS = [
         name="langchain CohereRerank",
         model=COHERE,
         rank=_compress,
-        unknown_model=cohere.NotFoundError,
-        wrong_key=cohere.UnauthorizedError,
-        overload=cohere.TooManyRequestsError,
-        invalid=cohere.UnprocessableEntityError,
+        **ERRORS,
     )
 ]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import cohere
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, TextNode
 from llama_index.postprocessor.cohere_rerank import CohereRerank
 from llama_index.postprocessor.jinaai_rerank import JinaRerank
 from llama_index.postprocessor.tei_rerank import TextEmbeddingInference
 
+from tests.clients.callers.cohere import ERRORS
 from tests.clients.checks import COHERE, JINA, Asked, Client, Ranked, main
 
 
@@ -67,10 +67,7 @@ CLIENTS = [
         name="llama-index CohereRerank",
         model=COHERE,
         rank=_cohere,
-        unknown_model=cohere.NotFoundError,
-        wrong_key=cohere.UnauthorizedError,
-        overload=cohere.TooManyRequestsError,
-        invalid=cohere.UnprocessableEntityError,
+        **ERRORS,
     ),
     Client(  # it has one exception for all there is
         name="llama-index JinaRerank",

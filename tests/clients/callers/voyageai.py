@@ -28,23 +28,17 @@ def _ranked(answer: RerankingObject) -> list[Ranked]:
 
 
 CLIENTS = [
-    Client(
-        name="voyageai Client",
-        model=VOYAGE,
-        rank=partial(_blocking, "/voyage/v1"),
-        unknown_model=error.InvalidRequestError,
-        wrong_key=error.AuthenticationError,
-        overload=error.RateLimitError,
-        invalid=error.InvalidRequestError,
-    ),
-    Client(
-        name="voyageai AsyncClient",
-        model=VOYAGE,
-        rank=partial(_asynchronous, "/voyage/v1"),
-        unknown_model=error.InvalidRequestError,
-        wrong_key=error.AuthenticationError,
-        overload=error.RateLimitError,
-        invalid=error.InvalidRequestError,
+    *(
+        Client(
+            name=f"voyageai {name}",
+            model=VOYAGE,
+            rank=partial(rank, "/voyage/v1"),
+            unknown_model=error.InvalidRequestError,
+            wrong_key=error.AuthenticationError,
+            overload=error.RateLimitError,
+            invalid=error.InvalidRequestError,
+        )
+        for name, rank in (("Client", _blocking), ("AsyncClient", _asynchronous))
     ),
     Client(  # whose 404 and 422 Voyage's service does not send in this sense
         name="voyageai Client at /v1",
