@@ -4,6 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 PROMETHEUS := $(VENV)/.prometheus
+CHECKOV := $(VENV)/checkov/.installed
 
 SEEDS ?= 1 2 3
 JOBS ?= 2000
@@ -15,7 +16,7 @@ CASES ?= 20000
 ROUNDS ?= 5
 CLIENTS ?=
 
-.PHONY: demo up test check check-deep chaos clients fuzz soak audit bench autoscale scale wheel model containers clean
+.PHONY: demo up test check chaos clients fuzz soak audit bench autoscale scale wheel model containers clean
 
 demo: $(INSTALLED) ## start everything, rank a real example, stop
 	$(RUN) -m scripts.demo
@@ -23,14 +24,11 @@ demo: $(INSTALLED) ## start everything, rank a real example, stop
 up: $(INSTALLED) ## keep the system running: PORT= WORKERS= API_PROCESSES= MODEL=
 	$(RUN) -m scripts.up
 
-test: $(INSTALLED) $(PROMETHEUS) ## all tests, on a Redis and workers of their own
+test: $(INSTALLED) $(PROMETHEUS) $(CHECKOV) ## all tests, on a Redis and workers of their own
 	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-check: $(INSTALLED) $(PROMETHEUS) ## format, lint, types, import rules, manifests, rules, dashboards, images
+check: $(INSTALLED) $(PROMETHEUS) $(CHECKOV) ## format, lint, types, imports, manifests, rules, dashboards, images
 	$(RUN) -m scripts.check
-
-check-deep: $(INSTALLED) ## security rules on the manifests; installs checkov apart
-	$(RUN) -m scripts.check_deep
 
 chaos: $(INSTALLED) ## kill, freeze, cut and drain under load: SEEDS= JOBS= KILLS= STORM= DRAINS=
 	$(RUN) -m tests.chaos --seeds $(SEEDS) --jobs $(JOBS) --kills $(KILLS) --storm $(STORM) --drains $(DRAINS)
@@ -70,6 +68,10 @@ clean:
 
 $(PROMETHEUS): $(INSTALLED) scripts/install_prometheus.py
 	$(RUN) -m scripts.install_prometheus
+	touch $@
+
+$(CHECKOV): $(INSTALLED) scripts/requirements/checkov.txt
+	$(RUN) -m scripts.security --install
 	touch $@
 
 $(VENV)/.audit: $(INSTALLED)

@@ -17,6 +17,7 @@ CHECKS = {
     "manifests": [sys.executable, "-m", "scripts.manifests"],
     "monitoring": [sys.executable, "-m", "scripts.monitoring"],
     "images": [sys.executable, "-m", "scripts.images"],
+    "security": [sys.executable, "-m", "scripts.security"],
 }
 
 

@@ -19,10 +19,11 @@ ABSENT = ("torch", "transformers", "fastapi", "numpy", "api", "worker")
 def test_the_wheel_is_the_light_client(tmp_path: Path) -> None:
     run(sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), cwd=ROOT)
     (wheel,) = tmp_path.glob("rerankq-*.whl")
-    venv.create(tmp_path / "venv", with_pip=True)
+    venv.create(tmp_path / "venv", with_pip=False)
     python = str(tmp_path / "venv" / "bin" / "python")
-    pip = (python, "-m", "pip", "install", "--quiet", "--constraint", str(ROOT / "constraints.txt"))
-    run(*pip, str(wheel))
+    pip = (sys.executable, "-m", "pip", "--python", python, "install", "--quiet")
+    pinned = ("--constraint", str(ROOT / "constraints.txt"))
+    run(*pip, *pinned, str(wheel))
     code = (
         "import importlib.util, rerankq, rerankq.tasks, rerankq.ledger.store;"
         f"print([m for m in {ABSENT!r} if importlib.util.find_spec(m)], rerankq.__file__)"
@@ -30,7 +31,7 @@ def test_the_wheel_is_the_light_client(tmp_path: Path) -> None:
     said = run(python, "-c", code, cwd=tmp_path)
     assert said.startswith("[] ")
     assert str(tmp_path) in said
-    run(*pip, "pytest", "pytest-timeout")
+    run(*pip, *pinned, "pytest", "pytest-timeout")
     shutil.copytree(ROOT / "tests" / "client", tmp_path / "client")
     said = run(python, "-m", "pytest", "client", "-q", "--timeout=60", cwd=tmp_path)
     assert " passed" in said
