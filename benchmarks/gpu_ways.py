@@ -28,7 +28,7 @@ class Coalesced:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._coalescer = Coalescer(engine, before_launch=lambda _: None)
+        self._coalescer = Coalescer(engine, before_launch=lambda _: [])
         self._coalescer.start()
 
     def __call__(self, jobs: list[Job]) -> list[float]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from rerankq.status import Lane
 from worker import metrics, vital
@@ -30,15 +30,15 @@ class Coalescer:
     """Scores works in batches across all of them.
 
     Args:
-        before_launch: told which works are about to be put on the device; those it drops are left
-            out of the batch. Runs on the former's thread, so it may take its time.
+        before_launch: told which works are about to be put on the device; those it returns are
+            gone, and dropped. Runs on the former's thread, so it may take its time.
     """
 
     def __init__(
         self,
         engine: Engine,
         *,
-        before_launch: Callable[[list[Work]], None],
+        before_launch: Callable[[list[Work]], Sequence[Work]],
     ) -> None:
         self._engine = engine
         self._before_launch = before_launch
@@ -109,7 +109,8 @@ class Coalescer:
                 if self._stopping:
                     return None
                 batch = self._plan()
-            self._before_launch(works_of(batch))
+            if gone := self._before_launch(works_of(batch)):
+                self.drop(gone)
             batch = alive(batch)
             if batch:
                 return batch

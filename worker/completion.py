@@ -51,19 +51,32 @@ class Completion:
 
     A result is kept while Redis is away, and the room it holds with it, so an outage stops the
     intake instead of losing work.
+
+    Args:
+        worker: this worker's id.
+        scored: told each work that was scored; must not block.
+        after: called when room was given back: whether a public task may have ended by it.
     """
 
-    def __init__(self, ledger: Ledger, holdings: Holdings, profile: Profile, worker: str) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        holdings: Holdings,
+        profile: Profile,
+        worker: str,
+        *,
+        scored: Callable[[Work], None],
+        after: Callable[[bool], None],
+    ) -> None:
         self._ledger = ledger
         self._holdings = holdings
         self._profile = profile
         self._worker = worker
+        self._scored = scored
+        self._after = after
         self._steps: SimpleQueue[_Step | None] = SimpleQueue()
         self._thread = vital.thread("completion", self._run)
         self._give_up_at = float("inf")
-        # Called when room was given back: whether a public task may have ended by it.
-        self.after: Callable[[bool], None] = lambda _: None
-        self.scored: Callable[[Work], None] = lambda _: None  # must not block
 
     def start(self) -> None:
         self._thread.start()
@@ -81,7 +94,7 @@ class Completion:
             self._steps.put(
                 _Step(calls.complete(work.entry, output, model, revision), [work.entry])
             )
-            self.scored(work)
+            self._scored(work)
             log.debug("scored", extra={"entry": work.entry, **work.log_fields})
         elif isinstance(work.error, Draining):
             self.release([work.entry])
@@ -119,7 +132,7 @@ class Completion:
             ended = self._write(steps)
             for done in steps:
                 self._holdings.remove(done.entries)
-            self.after(ended)
+            self._after(ended)
             if last:
                 return
 

@@ -23,7 +23,6 @@ from worker.coalescer import Coalescer
 from worker.device import LEAST_PATIENCE_S
 from worker.engine.interface import Engine
 from worker.holdings import Holdings
-from worker.work import Work
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +31,15 @@ TICKS_PER_LEASE = 10
 TOKENIZER_PATIENCE_S = 300.0  # with one shard; a second is usual for the largest
 SLEPT_S = 10.0  # between two ticks: not slow, but stopped
 RENEWALS_PER_LEASE = 3
-MARK_FRESH_S = 1.0  # a mark of the take's; after a longer pause the entry may be another's
 
 
 class Keeper:
-    """One thread, one tick a second, or more often where leases are short."""
+    """One thread, one tick a second, or more often where leases are short.
+
+    Args:
+        drop: told the entries that turn out to be this worker's no longer.
+        renew_deliveries: keeps the messages of public tasks this worker's, too.
+    """
 
     def __init__(
         self,
@@ -48,6 +51,8 @@ class Keeper:
         *,
         lease_ms: int,
         max_strikes: int,
+        drop: Callable[[set[str]], None],
+        renew_deliveries: Callable[[], None],
     ) -> None:
         self._ledger = ledger
         self._engine = engine
@@ -56,6 +61,8 @@ class Keeper:
         self._info = info
         self._worker = info.id
         self._lease_ms = lease_ms
+        self._drop = drop
+        self._renew_deliveries = renew_deliveries
         self._reap_call = calls.reap(lease_ms, max_strikes)
         self._tick_s = min(LONGEST_TICK_S, lease_ms / 1000 / TICKS_PER_LEASE)
         self._stopped = threading.Event()
@@ -67,8 +74,6 @@ class Keeper:
         self._patient_until = float("-inf")
         self._thread = vital.thread("keeper", self._run)
         self.state: Literal["ready", "draining"] = "ready"
-        self.renew_deliveries: Callable[[], None] = lambda: None
-        self.after_drop: Callable[[], None] = lambda: None  # room was given back
         self._redis_ahead_ms = 0.0  # of this host's monotonic clock
 
     def start(self) -> None:
@@ -87,31 +92,12 @@ class Keeper:
         if self._thread.ident is not None:
             self._thread.join()
 
-    def before_launch(self, works: list[Work]) -> None:
-        """Mark what is about to be on the device, and learn what is gone from it."""
-        fresh = time.monotonic() - MARK_FRESH_S
-        entries = [work.entry for work in works if work.entry and work.marked < fresh]
-        for work in works:
-            work.marked = 0.0  # its next batch asks again whether it is gone
-        if not entries:
-            return
-        try:
-            call = calls.hold(self._worker, self._lease_ms, entries, mark=True)
-            gone = self._ledger.run(call)
-        except RedisError as error:
-            # Scoring what may be gone wastes a batch; not scoring would stop the device.
-            log.warning("launched unmarked", extra={"reason": tls.reason(error)})
-            return
-        # By the works at hand: one that was tokenized after its entry was given up is in no index.
-        self._coalescer.drop(work for work in works if work.entry in gone)
-        self.drop(gone)
-
     def _run(self) -> None:
         while not self._stopped.wait(self._tick_s):
             self._watch()
             self._measure()
             # Each on its own: a Redis too full for a heartbeat still renews leases.
-            for duty in (self.renew_deliveries, self._renew, self._beat, self._reap):
+            for duty in (self._renew_deliveries, self._renew, self._beat, self._reap):
                 try:
                     duty()
                 except RedisError as error:
@@ -129,14 +115,8 @@ class Keeper:
             return
         held = self._holdings.entries()
         if held:
-            self.drop(self._ledger.run(calls.hold(self._worker, self._lease_ms, held, mark=False)))
+            self._drop(self._ledger.run(calls.hold(self._worker, self._lease_ms, held, mark=False)))
         self._renewed_at = time.monotonic()
-
-    def drop(self, gone: set[str]) -> None:
-        """Stop working on these entries; they are no longer this worker's."""
-        if gone:
-            self._coalescer.drop(self._holdings.remove(gone))
-            self.after_drop()
 
     def _beat(self) -> None:
         now = {"state": self.state, "tokens_per_s": self._coalescer.device.tokens_per_s}

@@ -30,6 +30,7 @@ from worker.engine.interface import Engine, Profile
 from worker.holdings import Holdings
 from worker.intake import Intake
 from worker.keeper import Keeper
+from worker.marks import Marks
 from worker.outbox import Outbox
 from worker.room import Room
 from worker.score_cache import ScoreCache, fingerprint
@@ -41,77 +42,58 @@ RESULT_LOST_AFTER = 2  # visibility time-outs without an acknowledgement
 
 
 class Worker:
-    """ledger -> intake -> coalescer -> completion -> ledger, and the keeper beside them."""
+    """ledger -> intake -> coalescer -> completion -> ledger, and the keeper beside them.
+
+    It is built from the end of that path to its beginning, since a part knows the ones that work
+    goes on to. What it has to tell those before it (entries are gone, there is room again) goes
+    over `_drop` and `_look_again` here.
+    """
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self.id = f"worker_{uuid.uuid4().hex}"
         self.settings = settings
-        profile = engine.profile
-        lease_ms = int(settings.lease_seconds * 1000)
-        # One batch's worth for interactive work, and two shards so that one is there when the
-        # other ends.
-        budget = profile.token_budget
-        self.room = Room(2 * max(settings.shard_tokens, budget) + budget, reserve=budget)
         self.engine = engine
+        self.ready = False
+        self.outbox: Outbox | None = None
+        self._drained = threading.Lock()
+        profile = engine.profile
+        info = _describe(self.id, profile)
+        holder = Holder(self.id, info.fingerprint, int(settings.lease_seconds * 1000))
+        scored_by = _scored_by(settings, profile)
+        client = connect(settings.redis_url)
+        self.ledger = ledger = Ledger(client, root_of(settings.further))
+        self.room = _room(settings, profile)
         self.deliveries = Deliveries()
         self._holdings = holdings = Holdings(self.room)
-        client = connect(settings.redis_url)
-        self.ledger = Ledger(client, root_of(settings.further))
-        self._cache = _cache(client, settings, profile)
+        self._cache = _cache(client, scored_by, settings.cache_ttl)
         self.encoder = Encoder(engine, self._cache)
-        self._completion = Completion(self.ledger, holdings, profile, self.id)
-        self.coalescer = Coalescer(
-            engine, before_launch=lambda works: self._keeper.before_launch(works)
+        self._completion = Completion(
+            ledger, holdings, profile, self.id, scored=self.encoder.keep, after=self._look_again
         )
-        info = _describe(self.id, profile)
-        self._keeper = Keeper(
-            self.ledger,
-            engine,
-            self.coalescer,
-            holdings,
-            info,
-            lease_ms=lease_ms,
-            max_strikes=settings.max_attempts,
-        )
-        self._chunks = Runner(
-            self.ledger,
-            self.encoder,
-            self.coalescer,
-            holdings,
-            profile,
-            worker=self.id,
-            scored_by=fingerprint(profile, *_limits(settings)),
-            now_ms=lambda: self._keeper.redis_now_ms(),
-        )
-        self._withdrawals = Withdrawals(
-            self.ledger, holdings, worker=self.id, lease_ms=lease_ms, drop=self._keeper.drop
-        )
-        self._keeper.renew_deliveries = self.deliveries.renew
+        marks = Marks(ledger, holder, drop=self._drop)
+        self.coalescer = Coalescer(engine, before_launch=marks.before_launch)
+        self._keeper = self._make_keeper(info, holder)
+        self.redis_now_ms = self._keeper.redis_now_ms
+        self._withdrawals = Withdrawals(ledger, holdings, holder, drop=self._drop)
+        self._chunks = self._make_runner(scored_by)
         self.intake = Intake(
-            self.ledger,
+            ledger,
             self.encoder,
             self.coalescer,
             self._completion,
             holdings,
             self.room,
-            Holder(self.id, info.fingerprint, lease_ms),
+            holder,
             self._chunks,
         )
-        self._bell = Bell(self.ledger, self.room, self.intake)
-        self._completion.scored = self._chunks.scored = self.encoder.keep
-        self._chunks.after = self.intake.ring
-        self._completion.after = self._look_again
-        self._keeper.after_drop = self.intake.ring
-        self.outbox: Outbox | None = None
-        self.redis_now_ms = self._keeper.redis_now_ms
-        self._drained = threading.Lock()
-        self.ready = False
-        metrics.MODEL_INFO.labels(
-            profile.model, profile.revision, profile.dtype, profile.device, profile.layout
-        ).set(1)
+        self._bell = Bell(ledger, self.room, self.intake)
 
     def start(self) -> None:
         """Take work from now on."""
+        profile = self.engine.profile
+        metrics.MODEL_INFO.labels(
+            profile.model, profile.revision, profile.dtype, profile.device, profile.layout
+        ).set(1)
         vital.at_death(self._keeper.hand_back)
         vital.at_death(self.deliveries.hand_back)
         if self._cache is not None:
@@ -131,12 +113,6 @@ class Worker:
         again_ms = int(RESULT_LOST_AFTER * self.settings.visibility_timeout * 1000)
         self.outbox = Outbox(app, self.ledger, again_ms=again_ms)
         self.outbox.start()
-
-    def _look_again(self, ended: bool) -> None:
-        """Something was completed: there is room, and a public task may have ended."""
-        self.intake.look_again()
-        if ended and self.outbox is not None:
-            self.outbox.ring()
 
     def drain(self) -> None:
         """Finish the batch on the device, hand everything else back, stop. Idempotent."""
@@ -164,17 +140,63 @@ class Worker:
                 self.ledger.forget_worker(self.id)
             log.info("drained", extra={"worker": self.id})
 
+    def _drop(self, gone: set[str]) -> None:
+        """Stop working on these entries; they are no longer this worker's."""
+        if gone:
+            self.coalescer.drop(self._holdings.remove(gone))
+            self.intake.ring()
 
-def _cache(client: redis.Redis, settings: Settings, profile: Profile) -> ScoreCache | None:
-    if not settings.cache_ttl:
-        return None
-    return ScoreCache(client, fingerprint(profile, *_limits(settings)), settings.cache_ttl)
+    def _look_again(self, ended: bool) -> None:
+        """Something was completed: there is room, and a public task may have ended."""
+        self.intake.look_again()
+        if ended and self.outbox is not None:
+            self.outbox.ring()
+
+    def _make_keeper(self, info: WorkerInfo, holder: Holder) -> Keeper:
+        return Keeper(
+            self.ledger,
+            self.engine,
+            self.coalescer,
+            self._holdings,
+            info,
+            lease_ms=holder.lease_ms,
+            max_strikes=self.settings.max_attempts,
+            drop=self._drop,
+            renew_deliveries=self.deliveries.renew,
+        )
+
+    def _make_runner(self, scored_by: str) -> Runner:
+        return Runner(
+            self.ledger,
+            self.encoder,
+            self.coalescer,
+            self._holdings,
+            self.engine.profile,
+            worker=self.id,
+            scored_by=scored_by,
+            now_ms=self.redis_now_ms,
+            after=lambda: self.intake.ring(),
+        )
 
 
-def _limits(settings: Settings) -> tuple[str, str]:
-    # Beyond its limit a query is refused, whatever is known of it.
-    limit = f"max_query_tokens={settings.max_query_tokens}"
-    return limit, f"control_tokens={settings.control_tokens}"
+def _room(settings: Settings, profile: Profile) -> Room:
+    # One batch's worth for interactive work, and two shards so that one is there when the other
+    # ends.
+    budget = profile.token_budget
+    return Room(2 * max(settings.shard_tokens, budget) + budget, reserve=budget)
+
+
+def _scored_by(settings: Settings, profile: Profile) -> str:
+    return fingerprint(
+        profile,
+        # Beyond its limit a query is refused, whatever is known of it.
+        f"max_query_tokens={settings.max_query_tokens}",
+        f"control_tokens={settings.control_tokens}",
+    )
+
+
+def _cache(client: redis.Redis, scored_by: str, ttl_s: float) -> ScoreCache | None:
+    return ScoreCache(client, scored_by, ttl_s) if ttl_s else None
 
 
 def _describe(worker: str, profile: Profile) -> WorkerInfo:

@@ -10,6 +10,7 @@ from redis.exceptions import RedisError
 
 from rerankq import tls
 from rerankq.ledger import calls
+from rerankq.ledger.calls import Holder
 from rerankq.ledger.store import Ledger
 from worker import vital
 from worker.holdings import Holdings
@@ -34,15 +35,13 @@ class Withdrawals:
         self,
         ledger: Ledger,
         holdings: Holdings,
+        holder: Holder,
         *,
-        worker: str,
-        lease_ms: int,
         drop: Callable[[set[str]], None],
     ) -> None:
         self._ledger = ledger
-        self._worker = worker
-        self._lease_ms = lease_ms
         self._holdings = holdings
+        self._holder = holder
         self._drop = drop
         self._stopped = threading.Event()
         self._thread = vital.thread("withdrawals", self._run)
@@ -67,4 +66,5 @@ class Withdrawals:
         # A batch that is stopped goes on with its merge, which may be here already.
         if not entries:
             return entries
-        return self._ledger.run(calls.hold(self._worker, self._lease_ms, entries, mark=False))
+        holder = self._holder
+        return self._ledger.run(calls.hold(holder.worker, holder.lease_ms, entries, mark=False))

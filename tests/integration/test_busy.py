@@ -77,8 +77,13 @@ def test_a_worker_says_it_by_itself(bench: Bench) -> None:
     engine = MagicMock(**{"memory.return_value": {}})
     holdings = Holdings(Room(100, reserve=0))
     coalescer = MagicMock(device=IdleHalfOfTheTime(since=time.monotonic()))
-    times = {"lease_ms": 1_000, "max_strikes": STRIKES}
-    keeper = Keeper(bench.ledger, engine, coalescer, holdings, info("a"), **times)
+    keeper = Keeper(
+        *(bench.ledger, engine, coalescer, holdings, info("a")),
+        lease_ms=1_000,
+        max_strikes=STRIKES,
+        drop=MagicMock(),
+        renew_deliveries=MagicMock(__name__="renew"),
+    )
     keeper.start()
     try:
         eventually(lambda: busy(bench) == 5, 5)

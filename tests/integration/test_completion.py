@@ -23,9 +23,19 @@ def holdings() -> Holdings:
 
 
 @pytest.fixture
-def completion(redis_url: str, holdings: Holdings) -> Iterator[Completion]:
+def told() -> list[bool]:
+    """What `after` was told, call by call."""
+    return []
+
+
+@pytest.fixture
+def completion(redis_url: str, holdings: Holdings, told: list[bool]) -> Iterator[Completion]:
     with connect(redis_url) as client:
-        completion = Completion(Ledger(client), holdings, HeldEngine().profile, "w")
+        completion = Completion(
+            *(Ledger(client), holdings, HeldEngine().profile, "w"),
+            scored=lambda _: None,
+            after=told.append,
+        )
         yield completion
         completion.stop()
 
@@ -62,10 +72,8 @@ def test_results_wait_while_redis_refuses_for_now(
 
 
 def test_it_tells_whether_a_public_task_may_have_ended(
-    bench: Bench, completion: Completion, holdings: Holdings
+    bench: Bench, completion: Completion, holdings: Holdings, told: list[bool]
 ) -> None:
-    told: list[bool] = []
-    completion.after = told.append
     completion.start()
     for task in (False, True):
         job_id = bench.commit(shards=2).job_id

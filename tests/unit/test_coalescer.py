@@ -67,20 +67,19 @@ def engine() -> HeldEngine:
     return HeldEngine()
 
 
-Gate = Callable[[list[Work]], None]
+Gate = Callable[[list[Work]], list[Work]]
 
 
 @pytest.fixture
 def gates() -> list[Gate]:
-    """What is asked before a launch; empty: everything may go."""
+    """What is asked before a launch for what is gone; empty: everything may go."""
     return []
 
 
 @pytest.fixture
 def coalescer(engine: HeldEngine, gates: list[Gate]) -> Iterator[Coalescer]:
-    def before_launch(works: list[Work]) -> None:
-        for gate in gates:
-            gate(works)
+    def before_launch(works: list[Work]) -> list[Work]:
+        return [work for gate in gates for work in gate(works)]
 
     coalescer = Coalescer(engine, before_launch=before_launch)
     coalescer.start()
@@ -210,7 +209,7 @@ def test_what_is_dropped_after_forming_takes_no_equal_pair_along(
 
 
 def test_bulk_pairs_equal_to_urgent_ones_bring_no_others_forward(engine: HeldEngine) -> None:
-    coalescer = Coalescer(engine, before_launch=lambda _: None)
+    coalescer = Coalescer(engine, before_launch=lambda _: [])
     urgent = Work("e", "j", [Pair((), (1,) * 10), Pair((), (2,) * 20)], 0.0, ended.append)
     coalescer.submit(work(*range(12), lane=Lane.BULK))
     coalescer.submit(urgent)
@@ -241,7 +240,7 @@ def test_however_pairs_repeat_each_work_has_its_own_scores_in_order(
     engine.go = threading.Semaphore(10_000)
     works = [work(*tokens, lane=lane, order=order) for tokens, lane, order, _ in asked]
     drops = {id(each) for each, (*_, drop) in zip(works, asked, strict=True) if drop}
-    coalescer = Coalescer(engine, before_launch=lambda _: None)
+    coalescer = Coalescer(engine, before_launch=lambda _: [])
     for each in works:
         coalescer.submit(each)
     while any(not item.work.gone for item in coalescer._waiting):
@@ -280,11 +279,7 @@ def test_what_is_gone_before_the_launch_is_not_scored(
     engine: HeldEngine, coalescer: Coalescer, gates: list[Gate]
 ) -> None:
     gone, kept = work(1, 2), work(3)
-
-    def cancel(works: list[Work]) -> None:
-        gone.gone = True
-
-    gates.append(cancel)
+    gates.append(lambda _: [gone])
     coalescer.submit(gone)
     coalescer.submit(kept)
     run(engine, 1)

@@ -61,7 +61,7 @@ def test_a_batch_is_split_until_it_fits_and_the_budget_learns(
     engine: HostedEngine, small: Small
 ) -> None:
     ended: list[Work] = []
-    coalescer = Coalescer(engine, before_launch=lambda works: None)
+    coalescer = Coalescer(engine, before_launch=lambda _: [])
     documents = [f"document {n} " + "word " * 40 for n in range(30)]
     pairs = engine.encode("query", None, documents)
     innocent = Work("a", "a", pairs, 0.0, ended.append)

@@ -30,7 +30,6 @@ from worker.coalescer import Coalescer
 from worker.encoder import Encoder
 from worker.engine.interface import Profile
 from worker.holdings import Holdings
-from worker.work import Work
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +45,7 @@ class Runner:
     worker: this worker's id.
     scored_by: names the model and all its limits, so that no other's part is taken for its own.
     now_ms: Redis's clock, by which the coalescer serves bulk work.
+    after: called when a slot is free again.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class Runner:
         worker: str,
         scored_by: str,
         now_ms: Callable[[], float],
+        after: Callable[[], None],
     ) -> None:
         self._ledger = ledger
         self._encoder = encoder
@@ -68,12 +69,11 @@ class Runner:
         self._worker = worker
         self._scored_by = scored_by
         self._now_ms = now_ms
+        self._after = after
         self._running: set[str] = set()
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._threads = ThreadPoolExecutor(SLOTS, "chunk")
-        self.scored: Callable[[Work], None] = lambda _: None  # must not block
-        self.after: Callable[[], None] = lambda: None  # a slot is free again
 
     @property
     def free(self) -> int:
@@ -110,7 +110,7 @@ class Runner:
             with self._lock:
                 self._running.discard(item.entry)
             self._holdings.remove([item.entry])
-            self.after()
+            self._after()
 
     def _try_again_and_again(self, item: Taken) -> None:
         """Through a storage that fails for a while.
@@ -192,7 +192,7 @@ class Runner:
             instruction=spec.instruction,
             ours=lambda: self._ours(item.entry),
             watch=watch,
-            scored=self.scored,
+            scored=self._encoder.keep,
         )
 
     def _merge(self, item: Taken, spec: BatchSpec) -> None:
