@@ -1,6 +1,7 @@
 """The durable queue between a search or RAG system and a reranking model: the light client."""
 
-from rerankq.client import AsyncClient, Client
+from rerankq.async_client import AsyncClient
+from rerankq.client import Client
 from rerankq.errors import (
     APIError,
     ConnectionFailed,

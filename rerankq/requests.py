@@ -15,6 +15,7 @@ from rerankq.schema import Document
 from rerankq.status import JobStatus
 
 DEFAULT_URL = "http://127.0.0.1:8000"
+LONG_POLL_S = 30.0  # each; the service allows 60
 STORED_WITHIN_S = 300.0  # after its last byte an upload may have to go on to an object store
 
 

@@ -21,6 +21,7 @@ from rerankq.schema import Problem
 
 M = TypeVar("M", bound=BaseModel)
 
+RETRY_FOR_S = 30.0  # unless the caller says otherwise
 RETRIED_STATUS = frozenset({429, 502, 503, 504})
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 8.0
