@@ -1,4 +1,4 @@
-"""The public Celery task `rerankq.rerank`."""
+"""The public Celery task `rerankq.rerank`: to return a job's ranking, or sent bare."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import inspect
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from celery import Celery, Task, signals
@@ -21,16 +20,16 @@ from rerankq.ledger import calls
 from rerankq.ledger.codec import float32
 from rerankq.ledger.connection import may_pass
 from rerankq.ledger.keys import HEADER_JOB, TASK_RERANK, queue_of
-from rerankq.ledger.sharding import cut
 from rerankq.ledger.shards import texts_of
 from rerankq.ledgered import LedgeredTask, job_of
 from rerankq.schema import JobRequest, Ranking
 from rerankq.status import Lane
+from worker import bare
 from worker.engine.interface import Unscorable
 from worker.ranking import ranking, stored
 from worker.room import Closed
 from worker.service import Worker
-from worker.work import Draining, Work
+from worker.work import Draining
 
 log = logging.getLogger(__name__)
 
@@ -136,25 +135,36 @@ def register(app: Celery, worker: Worker) -> None:
             return_documents=return_documents,
             raw_scores=raw_scores,
         )
-        texts = texts_of(request)
-        try:
-            works = _scored(self, worker, request, texts)
-        except (Draining, Closed):
-            raise Reject("this worker is draining", requeue=True) from None
-        except Unscorable as error:
-            raise ValueError(error.problem.detail) from None
-        return ranking(
-            float32([score for work in works for score in work.scores]),
-            model=worker.engine.profile.model,
-            top_n=request.top_n,
-            raw_scores=request.raw_scores,
-            texts=dict(enumerate(texts)) if request.return_documents else {},
-            total_tokens=sum(work.tokens for work in works),
-            truncated=sum(len(work.truncated) for work in works),
-        )
+        return _ranked(self, worker, request)
 
     signals.task_revoked.connect(_on_revoked, weak=False)
     signals.task_internal_error.connect(_on_internal_error, weak=False)
+
+
+def _ranked(task: Task, worker: Worker, request: JobRequest) -> Ranking:
+    """
+    Raises:
+        ValueError: the model can never score it, and says why.
+        Reject: this worker is going away; the message goes back.
+    """
+    texts = texts_of(request)
+    queue = task.request.delivery_info.get("routing_key")
+    lane = Lane.BULK if queue == queue_of(Lane.BULK, worker.settings.further) else Lane.INTERACTIVE
+    try:
+        works = bare.scored(worker, request, texts, task_id=str(task.request.id), lane=lane)
+    except (Draining, Closed):
+        raise Reject("this worker is draining", requeue=True) from None
+    except Unscorable as error:
+        raise ValueError(error.problem.detail) from None
+    return ranking(
+        float32([score for work in works for score in work.scores]),
+        model=worker.engine.profile.model,
+        top_n=request.top_n,
+        raw_scores=request.raw_scores,
+        texts=dict(enumerate(texts)) if request.return_documents else {},
+        total_tokens=sum(work.tokens for work in works),
+        truncated=sum(len(work.truncated) for work in works),
+    )
 
 
 def _on_internal_error(sender: Task, request: Any, **_: Any) -> None:
@@ -186,63 +196,3 @@ def _checked(**arguments: Any) -> JobRequest:
         field = ".".join(str(part) for part in first["loc"] if not str(part).startswith("("))
         message = f"{field}: {first['msg'].removeprefix('Value error, ')}"
     raise ValueError(message)  # outside of the handler, whose error holds the texts
-
-
-def _scored(task: Task, worker: Worker, request: JobRequest, texts: list[str]) -> list[Work]:
-    """The task's works, scored, in document order.
-
-    It is cut like a job, so that a large one shares the device with what comes later.
-
-    Raises: Draining, Closed, Unscorable, or what the device raised for one of them.
-    """
-    shape = cut(
-        request.query,
-        request.instruction,
-        texts,
-        shard_tokens=worker.settings.shard_tokens,
-        max_length=worker.engine.profile.max_length,
-        tokens_per_s=worker.coalescer.device.tokens_per_s or None,
-    )
-    tokens = shape.entry_tokens * len(shape.bounds)
-    queue = task.request.delivery_info.get("routing_key")
-    bulk = queue == queue_of(Lane.BULK, worker.settings.further)
-    worker.room.admit_task(tokens, bulk=bulk)
-    try:
-        encoded = [
-            worker.encoder.encode(request.query, request.instruction, texts[start:stop])
-            for start, stop in shape.bounds
-        ]
-        order = worker.redis_now_ms()
-        ended: list[Future[None]] = [Future() for _ in encoded]
-        works = [
-            Work(
-                entry="",
-                job=str(task.request.id),
-                pairs=part.pairs,
-                known=part.known,
-                keys=part.keys,
-                order=order + k * shape.stride_ms,
-                done=lambda _, k=k: ended[k].set_result(None),  # type: ignore[misc]
-                lane=Lane.BULK if bulk else Lane.INTERACTIVE,
-            )
-            for k, part in enumerate(encoded)
-        ]
-        _run(worker, works, ended)
-    finally:
-        worker.room.end_task(tokens)
-        worker.intake.ring()
-    return works
-
-
-def _run(worker: Worker, works: list[Work], ended: list[Future[None]]) -> None:
-    """Raises: see `_scored`."""
-    try:
-        for work in works:
-            worker.coalescer.submit(work)
-        for work, end in zip(works, ended, strict=True):
-            end.result()
-            if work.error is not None:
-                raise work.error
-            worker.encoder.keep(work)
-    finally:
-        worker.coalescer.drop(works)  # nothing of a failed one is worth scoring

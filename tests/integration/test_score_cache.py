@@ -7,7 +7,6 @@ import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from types import SimpleNamespace
 
 import pytest
 import redis
@@ -21,10 +20,10 @@ from rerankq.ledger.records import header, new_job_id
 from rerankq.ledger.sharding import Cut
 from rerankq.schema import JobRequest
 from rerankq.settings import Settings
-from rerankq.status import JobStatus
+from rerankq.status import JobStatus, Lane
 from tests.conftest import eventually
 from tests.unit.test_coalescer import HeldEngine
-from worker import score_cache, tasks
+from worker import bare, score_cache
 from worker.engine.interface import Layout, Pair, Profile
 from worker.score_cache import INDIFFERENT, ScoreCache, fingerprint
 from worker.service import Worker
@@ -206,9 +205,9 @@ def by_the_ledger(worker: Worker, documents: list[str]) -> Said:
 
 
 def as_a_bare_task(worker: Worker, documents: list[str]) -> Said:
-    task = SimpleNamespace(request=SimpleNamespace(id=str(uuid.uuid4()), delivery_info={}))
     request = JobRequest(query="q", documents=documents)
-    works = tasks._scored(task, worker, request, documents)
+    task_id = str(uuid.uuid4())
+    works = bare.scored(worker, request, documents, task_id=task_id, lane=Lane.INTERACTIVE)
     return (
         [score for work in works for score in work.scores],
         sum(work.tokens for work in works),
