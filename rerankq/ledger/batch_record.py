@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rerankq.bulk.spec import BatchSpec
-from rerankq.errors import LaterVersion
-from rerankq.ledger.codec import VERSION
+from rerankq.ledger.stored import Stored
 from rerankq.schema import Problem
 from rerankq.status import JobStatus, Phase
 
@@ -70,35 +69,26 @@ class BatchRecord:
 
         Raises: LaterVersion.
         """
-        text = {
-            field: value.decode()
-            for field, value in zip(BATCH_FIELDS, values, strict=True)
-            if value is not None
-        }
-        if not text:
+        stored = Stored.read("batch", dict(zip(BATCH_FIELDS, values, strict=True)))
+        if stored is None:
             return None
-        if int(text["version"]) > VERSION:
-            raise LaterVersion(f"batch of version {text['version']}; this one reads {VERSION}", b"")
-
-        def number(key: str) -> int | None:
-            return int(text[key]) if text.get(key) else None
-
+        number = stored.number
         chunks, left = number("chunks") or 0, number("left") or 0
-        stopped = "ending" in text
+        stopped = "ending" in stored
         return cls(
             id=batch_id,
-            phase=_phase(text),
-            spec=BatchSpec.model_validate_json(text["context"]),
-            model=text["model"],
-            revision=text.get("revision"),
-            owner=text["owner"],
-            metadata=json.loads(text["metadata"]) if text["metadata"] else None,
-            about=json.loads(text["about"]),
-            created=int(text["created"]),
+            phase=_phase(stored),
+            spec=BatchSpec.model_validate_json(stored["context"]),
+            model=stored["model"],
+            revision=stored.get("revision"),
+            owner=stored["owner"],
+            metadata=stored.metadata,
+            about=json.loads(stored["about"]),
+            created=int(stored["created"]),
             planned=number("planned"),
             merging=number("merging"),
             finished=number("finished"),
-            deadline=int(text["deadline"]),
+            deadline=int(stored["deadline"]),
             retained=number("retained"),
             chunks=chunks,
             done=0 if stopped else max(0, chunks - max(0, left - 1)),
@@ -108,9 +98,9 @@ class BatchRecord:
             records=number("records") or 0,
             bad=number("bad") or 0,
             stopped=stopped,
-            output=text.get("output_written") == "1",
-            errors=text.get("errors_written") == "1",
-            error=Problem.model_validate_json(text["error"]) if "error" in text else None,
+            output=stored.get("output_written") == "1",
+            errors=stored.get("errors_written") == "1",
+            error=stored.error,
         )
 
 
@@ -122,11 +112,11 @@ _FINAL: dict[str, Phase] = {
 }
 
 
-def _phase(text: Mapping[str, str]) -> Phase:
-    if text["status"] in _FINAL:
-        return _FINAL[text["status"]]
-    if text.get("ending") == JobStatus.CANCELLED:
+def _phase(stored: Mapping[str, str]) -> Phase:
+    if stored["status"] in _FINAL:
+        return _FINAL[stored["status"]]
+    if stored.get("ending") == JobStatus.CANCELLED:
         return "cancelling"
-    if "merging" in text:
+    if "merging" in stored:
         return "finalizing"
-    return "in_progress" if "planned" in text else "validating"
+    return "in_progress" if "planned" in stored else "validating"

@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 import redis.asyncio
 
-from rerankq.errors import LaterVersion
 from rerankq.ledger import keys
 from rerankq.ledger.codec import VERSION
 from rerankq.ledger.keys import Key, name
+from rerankq.ledger.stored import Stored
 
 SLICE = 500  # records read at once
 OVER_AT_ONCE = 100
@@ -63,20 +63,18 @@ class FileRecord:
     @classmethod
     def decode(cls, fields: Mapping[bytes, bytes]) -> FileRecord | None:
         """None if there is no such file. Raises: LaterVersion."""
-        text = {key.decode(): value.decode() for key, value in fields.items()}
-        if not text:
+        stored = Stored.read("file", {key.decode(): value for key, value in fields.items()})
+        if stored is None:
             return None
-        if int(text["version"]) > VERSION:
-            raise LaterVersion(f"file of version {text['version']}; this one reads {VERSION}", b"")
         return cls(
-            id=text["id"],
-            owner=text["owner"],
-            filename=text["filename"],
-            purpose=text["purpose"],
-            url=text["url"],
-            created=int(text["created"]),
-            expires=int(text["expires"]),
-            size=int(text["size"]) if "size" in text else None,
+            id=stored["id"],
+            owner=stored["owner"],
+            filename=stored["filename"],
+            purpose=stored["purpose"],
+            url=stored["url"],
+            created=int(stored["created"]),
+            expires=int(stored["expires"]),
+            size=stored.number("size"),
         )
 
 

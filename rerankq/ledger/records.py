@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from rerankq.errors import LaterVersion
 from rerankq.ledger.calls import Arg
 from rerankq.ledger.codec import VERSION, JobContext
 from rerankq.ledger.keys import TAG_DIGITS
 from rerankq.ledger.sharding import Cut
+from rerankq.ledger.stored import Stored
 from rerankq.schema import JobRequest, Problem
 from rerankq.status import JobStatus, Lane
 
@@ -113,40 +113,31 @@ class JobRecord:
 
         Raises: LaterVersion.
         """
-        text = {
-            field: value.decode()
-            for field, value in zip(HEADER_FIELDS, values, strict=True)
-            if value is not None
-        }
-        if not text:
+        stored = Stored.read("job", dict(zip(HEADER_FIELDS, values, strict=True)))
+        if stored is None:
             return None
-        if int(text["version"]) > VERSION:
-            raise LaterVersion(f"job of version {text['version']}; this one reads {VERSION}", b"")
-
-        def number(key: str) -> int | None:
-            return int(text[key]) if text.get(key) else None
-
+        number = stored.number
         return cls(
             id=job_id,
-            status=JobStatus(text["status"]),
-            lane=Lane(text["lane"]),
-            entries=int(text["entries"]),
-            total=int(text["total"]),
-            scored=int(text["scored"]),
+            status=JobStatus(stored["status"]),
+            lane=Lane(stored["lane"]),
+            entries=int(stored["entries"]),
+            total=int(stored["total"]),
+            scored=int(stored["scored"]),
             tokens=number("tokens") or 0,
             truncated=number("truncated") or 0,
-            model=text["model"],
-            revision=text.get("revision"),
-            owner=text["owner"],
-            created=int(text["created"]),
+            model=stored["model"],
+            revision=stored.get("revision"),
+            owner=stored["owner"],
+            created=int(stored["created"]),
             started=number("started"),
             finished=number("finished"),
-            deadline=int(text["deadline"]),
+            deadline=int(stored["deadline"]),
             retained=number("retained"),
             top_n=number("top_n") or None,
-            raw_scores=text["raw_scores"] == "1",
-            metadata=json.loads(text["metadata"]) if text["metadata"] else None,
-            error=Problem.model_validate_json(text["error"]) if "error" in text else None,
+            raw_scores=stored["raw_scores"] == "1",
+            metadata=stored.metadata,
+            error=stored.error,
         )
 
 
