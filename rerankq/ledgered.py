@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import inspect
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,7 +28,7 @@ from rerankq.ledger import calls, shards
 from rerankq.ledger.connection import connect
 from rerankq.ledger.keys import FULLEST_REDIS, queue_of, root_of, tag_of
 from rerankq.ledger.records import header
-from rerankq.ledger.sharding import cut
+from rerankq.ledger.sharding import Cut, cut
 from rerankq.ledger.store import Ledger
 from rerankq.schema import JobRequest, Problem
 from rerankq.settings import Settings
@@ -96,18 +97,11 @@ class LedgeredTask:
         settings = self.settings
         lane, model = _address(envelope.routing_key, settings)
         ledger, job_id = ledger_at(settings.redis_url, model), job_of(task_id, model)
-        if self.refuse_when_full and (share := ledger.memory_share()) > FULLEST_REDIS:
-            limit = f"{FULLEST_REDIS:.0%}"
-            raise _overloaded("memory_full", f"Redis is {share:.0%} full; the limit is {limit}")
+        if self.refuse_when_full:
+            _refuse_if_full(ledger)
         request = request.model_copy(update={"lane": lane})
         texts = shards.texts_of(request)
-        shape = cut(
-            request.query,
-            request.instruction,
-            texts,
-            shard_tokens=settings.shard_tokens,
-            max_length=settings.max_length,
-        )
+        shape = _cut(request, texts, settings)
         fields = header(
             request,
             shape,
@@ -117,8 +111,7 @@ class LedgeredTask:
             traceparent=tracing.traceparent(),
             result_ttl_ms=int(settings.result_ttl * 1000),
         )
-        delay = _seconds_until(envelope.headers.get("eta")) or 0.0
-        expires = _seconds_until(envelope.headers.get("expires"))
+        delay_s, expires_in_s = _times(envelope)
         whole = shards.encode(request, texts, shape)
         commit = calls.commit(
             job_id,
@@ -126,12 +119,10 @@ class LedgeredTask:
             entries=whole.count,
             max_backlog=settings.max_backlog,
             owner="",
-            expires_in_ms=int(
-                1000 * (DEFAULT_EXPIRES_IN_S + delay if expires is None else expires)
-            ),
+            expires_in_ms=int(1000 * expires_in_s),
             idempotency=None,
             staged=whole.token,
-            delay_ms=int(1000 * delay),
+            delay_ms=int(1000 * delay_s),
         )
         committed = ledger.submit(whole, commit)
         if committed.outcome not in ("created", "existing"):
@@ -155,8 +146,33 @@ def _address(queue: str, settings: Settings) -> tuple[Lane, str | None]:
     return addresses[queue]
 
 
+def _cut(request: JobRequest, texts: Sequence[str], settings: Settings) -> Cut:
+    return cut(
+        request.query,
+        request.instruction,
+        texts,
+        shard_tokens=settings.shard_tokens,
+        max_length=settings.max_length,
+    )
+
+
+def _refuse_if_full(ledger: Ledger) -> None:
+    """Raises: Overloaded."""
+    share = ledger.memory_share()
+    if share > FULLEST_REDIS:
+        limit = f"{FULLEST_REDIS:.0%}"
+        raise _overloaded("memory_full", f"Redis is {share:.0%} full; the limit is {limit}")
+
+
 def _overloaded(code: str, detail: str) -> Overloaded:
     return Overloaded(Problem(title="Too Many Requests", status=429, code=code, detail=detail))
+
+
+def _times(envelope: Envelope) -> tuple[float, float]:
+    """Seconds until it is to be done, and until it is given up."""
+    delay = _seconds_until(envelope.headers.get("eta")) or 0.0
+    expires = _seconds_until(envelope.headers.get("expires"))
+    return delay, DEFAULT_EXPIRES_IN_S + delay if expires is None else expires
 
 
 def _seconds_until(when: Any) -> float | None:

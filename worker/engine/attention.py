@@ -63,31 +63,57 @@ def attend(
         raise NotImplementedError("a mask, a softcap or a bias inside packed attention")
     if sliding_window is not None and packed.causal:
         raise NotImplementedError("a causal sliding window inside packed attention")
+    reach = None if sliding_window is None else sliding_window - 1
+    heads = query[0], key[0], value[0]
     if packed.packing.varlen is not None:
-        layout = packed.packing.varlen
-        queries, keys, values = (s.squeeze(0).transpose(0, 1) for s in (query, key, value))
-        if layout.key_rows is not None:
-            keys, values = (states.index_select(0, layout.key_rows) for states in (keys, values))
-        reach = -1 if sliding_window is None else sliding_window - 1
-        window = (-1, 0) if packed.causal else (reach, reach)
-        return varlen(queries, keys, values, scaling, layout, window)[None], None
+        return _in_one_call(*heads, scaling, packed.packing.varlen, packed.causal, reach), None
+    return _span_by_span(*heads, scaling, packed, only_scored, reach), None
+
+
+def _in_one_call(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    scaling: float,
+    layout: Varlen,
+    causal: bool,
+    reach: int | None,
+) -> Tensor:
+    """Args: reach: so many tokens to either side are seen, if not all."""
+    queries, keys, values = (states.transpose(0, 1) for states in (query, key, value))
+    if layout.key_rows is not None:
+        keys, values = (states.index_select(0, layout.key_rows) for states in (keys, values))
+    sides = -1 if reach is None else reach
+    window = (-1, 0) if causal else (sides, sides)
+    return varlen(queries, keys, values, scaling, layout, window)[None]
+
+
+def _span_by_span(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    scaling: float,
+    packed: Attention,
+    only_scored: bool,
+    reach: int | None,
+) -> Tensor:
+    """Args: reach: as in `_in_one_call`."""
     # Behind a window the scored token sees a part of its keys, which a lone query cannot tell.
-    alone = only_scored and sliding_window is None
-    spans = packed.packing.scored if alone else packed.packing.spans
+    alone = only_scored and reach is None
     # Contiguous for the products that follow: token by token.
-    out = query.new_empty(query.shape[2], query.shape[1], query.shape[3]).transpose(0, 1)
+    out = query.new_empty(query.shape[1], query.shape[0], query.shape[2]).transpose(0, 1)
     if alone:
         out.zero_()
-    for span in spans:
-        keys, values = _seen(key[0], span), _seen(value[0], span)
-        queries = query[0, :, slice(*span.queries)]
+    for span in packed.packing.scored if alone else packed.packing.spans:
+        keys, values = _seen(key, span), _seen(value, span)
+        queries = query[:, slice(*span.queries)]
         kernel = packed.kernels(span.many_keys)
-        if sliding_window is None:
+        if reach is None:
             states = kernel(queries, keys, values, scaling, packed.causal)
         else:
-            states = windowed(queries, keys, values, scaling, sliding_window - 1, kernel)
+            states = windowed(queries, keys, values, scaling, reach, kernel)
         out[:, slice(*span.queries)] = states
-    return out.transpose(0, 1)[None], None
+    return out.transpose(0, 1)[None]
 
 
 def _seen(states: Tensor, span: Span) -> Tensor:

@@ -69,37 +69,53 @@ def make(
     """
     source, output = absolute(source), absolute(output)
     read_as = input_format or _guessed(source, "--input-format")
+    beside = _beside(read_as, corpus, queries)
+    files = [source, *beside.values()]
+    versions = [_version(url) for url in files]
+    errors = absolute(errors or f"{output.rstrip('/')}.errors.jsonl")
+    _check_outputs(files, output, errors)
+    spec = _spec(
+        input=source,
+        input_format=read_as,
+        version=versions[0],
+        output=output,
+        output_format=output_format or _written_as(output, read_as),
+        errors=errors,
+        work=f"{output.rstrip('/')}.parts",
+        versions_beside=tuple(versions[1:]),
+        **beside,
+        **{name: value for name, value in options.items() if value is not None},
+    )
+    told = json.dumps([spec.model_dump(mode="json"), versions, model], sort_keys=True)
+    return Order(spec, model, expires_in, hashlib.sha256(told.encode()).hexdigest()[:32])
+
+
+def _beside(read_as: str, corpus: str | None, queries: str | None) -> dict[str, str]:
+    """What a TREC run names its texts by. Raises: UsageError."""
     if (read_as == "trec") != (corpus is not None) or (corpus is None) != (queries is None):
         raise UsageError("--corpus and --queries belong to a TREC run, which needs both of them")
-    given = {name: value for name, value in options.items() if value is not None}
-    if corpus is not None and queries is not None:
-        given |= {"corpus": absolute(corpus), "queries": absolute(queries)}
-    files = [source, *(given[name] for name in ("corpus", "queries") if name in given)]
-    versions = [_version(url) for url in files]
-    if output in files:
+    if corpus is None or queries is None:
+        return {}
+    return {"corpus": absolute(corpus), "queries": absolute(queries)}
+
+
+def _check_outputs(inputs: list[str], output: str, errors: str) -> None:
+    """Raises: UsageError."""
+    if output in inputs:
         raise UsageError(f"{storage.shown(output)}: is an input, and cannot be the output")
-    errors = absolute(errors or f"{output.rstrip('/')}.errors.jsonl")
-    if errors in (*files, output):
+    if errors in (*inputs, output):
         raise UsageError(f"{storage.shown(errors)}: cannot be the file of bad lines, too")
     if needs_unpacking(output):
         raise UsageError(f"{storage.shown(output)}: outputs are written uncompressed")
+
+
+def _spec(**fields: Any) -> BatchSpec:
+    """Raises: UsageError."""
     try:
-        spec = BatchSpec(
-            input=source,
-            input_format=read_as,
-            version=versions[0],
-            output=output,
-            output_format=output_format or _written_as(output, read_as),
-            errors=errors,
-            work=f"{output.rstrip('/')}.parts",
-            versions_beside=tuple(versions[1:]),
-            **given,
-        )
+        return BatchSpec(**fields)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    told = json.dumps([spec.model_dump(mode="json"), versions, model], sort_keys=True)
-    return Order(spec, model, expires_in, hashlib.sha256(told.encode()).hexdigest()[:32])
 
 
 def check_writable(order: Order) -> None:
