@@ -10,8 +10,8 @@ from api.pools import Pool
 from rerankq.ledger.async_store import LaneCounts
 from rerankq.ledger.batches import MOST_BATCHES
 from rerankq.ledger.records import WorkerInfo
-from rerankq.schema import ChunksView, LaneView, OpenBatch, QueueView
 from rerankq.status import CHUNKS, Lane
+from rerankq.views import ChunksView, LaneView, OpenBatch, QueueView
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,9 @@ from rerankq.errors import (
     UsageError,
 )
 from rerankq.operator import Operator
-from rerankq.schema import Document, Job, JobRequest, Problem, QueueView, Result
+from rerankq.schema import Document, Job, JobRequest, Problem, Result
 from rerankq.status import JobStatus, Lane
+from rerankq.views import QueueView
 
 __version__ = "0.1.0"
 

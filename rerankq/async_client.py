@@ -13,9 +13,10 @@ from rerankq.bulk.client import AsyncBulkCalls
 from rerankq.client import ranking_of
 from rerankq.errors import ConnectionFailed, JobNotFinished
 from rerankq.requests import LONG_POLL_S, Requests
-from rerankq.schema import Document, Job, JobList, ModelList, QueueView, Result, ServedModel
+from rerankq.schema import Document, Job, JobList, Result
 from rerankq.status import JobStatus
 from rerankq.transport import RETRY_FOR_S, Outcome, Send, attempts, check, parsed
+from rerankq.views import ModelList, QueueView, ServedModel
 
 
 class AsyncClient(AsyncBulkCalls):

@@ -18,8 +18,9 @@ from rerankq import cli_batches, cli_bulk, cli_eval, cli_operate
 from rerankq.client import Client
 from rerankq.errors import ConnectionFailed, RerankqError, SettingsError, UsageError
 from rerankq.operator import Operator
-from rerankq.schema import Document, Job, QueueView
+from rerankq.schema import Document, Job
 from rerankq.status import JobStatus, Lane
+from rerankq.views import QueueView
 
 RETRY_FOR_S = 5.0  # a person waits
 DONE, FAILED, USAGE, OUT_OF_REACH, INTERRUPTED = 0, 1, 2, 3, 130

@@ -7,8 +7,8 @@ import sys
 from typing import Any
 
 from rerankq.operator import Operator
-from rerankq.schema import LaneView, WorkerList
 from rerankq.status import Lane
+from rerankq.views import LaneView, WorkerList
 
 DONE, FAILED = 0, 1
 

@@ -11,9 +11,10 @@ import httpx
 from rerankq.bulk.client import BulkCalls
 from rerankq.errors import ConnectionFailed, JobFailed, JobNotFinished
 from rerankq.requests import LONG_POLL_S, Requests
-from rerankq.schema import Document, Job, JobList, ModelList, QueueView, Result, ServedModel
+from rerankq.schema import Document, Job, JobList, Result
 from rerankq.status import JobStatus
 from rerankq.transport import RETRY_FOR_S, Outcome, Send, attempts, check, parsed
+from rerankq.views import ModelList, QueueView, ServedModel
 
 
 def ranking_of(job: Job) -> list[Result]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from rerankq.client import Client
 from rerankq.errors import ConnectionFailed, InvalidRequest
-from rerankq.schema import LaneView, PurgeView, WorkerList, WorkerView
 from rerankq.status import Lane
 from rerankq.transport import parsed
+from rerankq.views import LaneView, PurgeView, WorkerList, WorkerView
 
 
 class Operator(Client):

@@ -12,8 +12,8 @@ from api.pools import Pool
 from api.problems import Refusal
 from api.routes.jobs import Caller, Parts
 from rerankq.ledger import verbs
-from rerankq.schema import LaneView, PurgeView, WorkerList, WorkerView
 from rerankq.status import Lane
+from rerankq.views import LaneView, PurgeView, WorkerList, WorkerView
 
 
 async def _operator(caller: Caller, parts: Parts) -> None:

@@ -20,7 +20,7 @@ from api.pools import Pool
 from api.problems import REDIS_RETRY_S, problem, response
 from api.routes.jobs import Caller, Parts
 from rerankq.ledger.records import WorkerInfo
-from rerankq.schema import ModelList, QueueView, ServedModel
+from rerankq.views import ModelList, QueueView, ServedModel
 
 router = APIRouter(tags=["service"])
 
