@@ -1,0 +1,43 @@
+"""The index of a corpus."""
+
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from rerankq.bulk import index as index_module
+from rerankq.bulk import storage
+from tests.unit.bulk_formats.files import DOCUMENTS, write_beir
+
+
+def test_an_index_is_built_once_in_bounded_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index_module, "_RUN", 5_000)
+    corpus, target = tmp_path / "corpus.jsonl", str(tmp_path / "index")
+    count = 50_000
+    with corpus.open("w") as file:
+        for number in range(count):
+            file.write(f'{{"_id": "d{number}", "title": "", "text": "text of {number}"}}\n')
+    tracemalloc.start()
+    index = index_module.index(str(corpus), target)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # Sorted in one piece it takes 8 MB.
+    assert peak < 4e6, peak
+    assert index.count == count
+    names = [f"d{number}" for number in (0, 7, count - 1)]
+    told = index.records([*names, "d-1", "D7"])
+    assert [one and one["_id"] for one in told] == [*names, None, None]
+    version = storage.stat(target).version
+    index_module._opened.clear()
+    index_module.index(str(corpus), target)
+    assert storage.stat(target).version == version
+
+
+def test_ids_of_one_hash_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_module, "_hash", lambda key: 1)
+    write_beir(tmp_path)
+    index = index_module.index(str(tmp_path / "corpus.jsonl"), str(tmp_path / "index"))
+    told = index.records(["d3", "none", "d1"])
+    assert [one and one["text"] for one in told] == [DOCUMENTS["d3"], None, DOCUMENTS["d1"]]
