@@ -41,8 +41,9 @@ class Work:
         job: what several works of one job share; batches count jobs by it.
         pairs: those that are to be scored, in document order.
         order: lower is scored first within its lane, in ms.
-        done: called once, on the device thread, when the last pair is scored or the work has
-            failed; it must not block. If no pair is to be scored, by whoever submits it.
+        done: called once when the last pair is scored or the work has failed; it must not block.
+            By the device's thread, unless the worker drains or no pair is to be scored at all:
+            then by whoever drains or submits.
         known: answers to the documents that need no scoring, by their place.
         keys: of the pairs in the score cache; empty without one.
         first: index of the first document within its job.

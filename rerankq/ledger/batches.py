@@ -1,4 +1,4 @@
-"""Batches in the ledger: each change as a value, and what is known of one.
+"""Batches in the ledger: each change as a value. What is known of one is in `batch_record`.
 
 A batch is a job whose entries are chunks of a file. Entry 0 plans it; entries 1 to n are its
 chunks, a bounded number of which is open at a time; entry n + 1 merges their parts.

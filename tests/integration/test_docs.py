@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
@@ -22,8 +23,13 @@ from scripts.localsystem import LocalSystem
 from tests.conftest import ROOT
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").glob("*.md"))]
+PROSE = [
+    *DOCUMENTS,
+    *(ROOT / name for name in ("CHANGELOG.md", "benchmarks/RESULTS.md", "models/demo/README.md")),
+]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"\]\((?!http)([^)#]+)")
+LINK = re.compile(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)")
+PLACE = re.compile(r"`(\w+)(?:\.(\w+))?`\s+in\s+`([\w/]+\.py)`")
 
 
 def blocks(language: str) -> list[object]:
@@ -86,16 +92,45 @@ def test_shell_lines_end_well(code: str, demo_system: LocalSystem, client: Clien
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def anchors(path: Path) -> set[str]:
+    """Of a document's headings, as GitHub makes them."""
+    text = BLOCK.sub("", path.read_text())
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", PROSE, ids=lambda path: path.parent.name + "/" + path.name)
 def test_links_lead_somewhere(path: Path) -> None:
-    for target in LINK.findall(path.read_text()):
-        assert (path.parent / target).exists(), target
+    for target, anchor in LINK.findall(BLOCK.sub("", path.read_text())):
+        there = path.parent / target if target else path
+        assert there.exists(), target
+        assert not anchor or anchor in anchors(there), f"{target}#{anchor}"
 
 
-def test_paths_in_the_architecture_exist() -> None:
+def test_what_the_architecture_names_exists() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text()
     for path in re.findall(r"`((?:rerankq|api|worker|scripts)/[\w/.*-]+)`", text):
         assert list(ROOT.glob(path.rstrip("/"))), path
+    parts = ("rerankq", "api", "worker")
+    files = {path.name for part in parts for path in (ROOT / part).rglob("*.*")}
+    assert set(re.findall(r"`(\w+\.(?:py|lua))`", text)) <= files
+    places = PLACE.findall(text)
+    assert len(places) > 10
+    for name, inner, path in places:
+        outer = defined(ast.parse((ROOT / path).read_text()))
+        assert name in outer, f"{name} in {path}"
+        assert not inner or inner in defined(outer[name]), f"{name}.{inner} in {path}"
+
+
+def defined(node: Any) -> dict[str, Any]:
+    """Classes and functions right there, by name."""
+    return {each.name: each for each in node.body if hasattr(each, "name")}
+
+
+@pytest.mark.parametrize("part", ["worker", "worker/bulk", "worker/engine"])
+def test_the_architecture_names_every_part_of_the_worker(part: str) -> None:
+    named = re.findall(r"\w+\.py", (ROOT / "ARCHITECTURE.md").read_text())
+    assert {path.name for path in (ROOT / part).glob("*.py")} <= {"__init__.py", *named}
 
 
 def metrics_of(module: object) -> dict[str, tuple[str, str, str]]:
