@@ -17,7 +17,7 @@ RerankqError
 └── DecodeError            a record in Redis is not one of ours
     └── LaterVersion       it is, but a later version's: another process can read it
 
-Across processes an error is data, a `Problem`; only these classes are raised, and only here.
+Across processes an error is data, a `Problem`; it becomes one of these where a caller meets it.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def _without_body(record: logging.LogRecord) -> str:
     return said + (str(reason) if isinstance(reason, KeyError) else type(reason).__name__)
 
 
-# The last two log a line for every message, bells included.
+# The last two log a line for every message.
 _NOISY = (
     "httpx",
     "httpcore",
