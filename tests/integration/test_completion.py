@@ -9,8 +9,8 @@ from rerankq.ledger.connection import connect
 from rerankq.ledger.keys import Key, name
 from rerankq.ledger.store import Ledger
 from tests.conftest import eventually
+from tests.held_engine import HeldEngine, pair
 from tests.integration.bench import Bench
-from tests.unit.test_coalescer import HeldEngine, pair
 from worker.completion import Completion
 from worker.holdings import Holdings
 from worker.room import Room

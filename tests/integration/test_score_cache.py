@@ -22,7 +22,7 @@ from rerankq.schema import JobRequest
 from rerankq.settings import Settings
 from rerankq.status import JobStatus, Lane
 from tests.conftest import eventually
-from tests.unit.test_coalescer import HeldEngine
+from tests.held_engine import HeldEngine
 from worker import bare, score_cache
 from worker.engine.interface import Layout, Pair, Profile
 from worker.score_cache import INDIFFERENT, ScoreCache, fingerprint

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from queue import SimpleQueue
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given, settings
@@ -13,53 +11,10 @@ from hypothesis import strategies as st
 
 from rerankq.status import Lane
 from tests.conftest import eventually
-from worker.budget import TokenBudget
+from tests.held_engine import NAN, POISON, HeldEngine, pair
 from worker.coalescer import Coalescer
-from worker.device import Device, Formed
-from worker.engine.interface import Launch, Layout, Pair, PairFailed, Profile
-from worker.work import Draining, Item, Work, alive, works_of
-
-POISON, NAN = 666, 667
-
-
-class HeldEngine:
-    """Scores a pair by its own first token; each batch waits until the test lets it go."""
-
-    def __init__(self) -> None:
-        self.profile = Profile(
-            "m", "r", "t", "s", False, 512, "float32", "cpu", Layout.PADDED, 100, ""
-        )
-        self.batches: list[list[int]] = []
-        self.entered: SimpleQueue[int] = SimpleQueue()
-        self.go = threading.Semaphore(0)
-
-    def encode(
-        self,
-        query: str,
-        instruction: str | None,
-        documents: Sequence[str],
-        document_tokens: int | None = None,
-    ) -> list[Pair]:
-        return [pair(int(document)) for document in documents]
-
-    def prepare(self, pairs: Sequence[Pair]) -> Launch:
-        tokens = [pair.own[0] for pair in pairs]
-        return Launch(lambda: lambda: self._score(tokens))
-
-    def _score(self, tokens: list[int]) -> list[float]:
-        self.batches.append(tokens)
-        self.entered.put(len(tokens))
-        self.go.acquire()
-        if POISON in tokens:
-            raise RuntimeError("poison")
-        return [float("nan") if token == NAN else float(token) for token in tokens]
-
-    def memory(self) -> dict[str, int]:
-        return {}
-
-
-def pair(token: int) -> Pair:
-    return Pair((), (token,) * 10)
+from worker.engine.interface import Pair, PairFailed
+from worker.work import Draining, Work, alive, works_of
 
 
 @pytest.fixture
@@ -304,18 +259,6 @@ def test_dropped_work_is_not_scored_even_if_it_was_formed(
     assert engine.batches == [[0], [3]]
 
 
-def test_the_rate_is_learned_from_full_batches_that_were_scored(coalescer: Coalescer) -> None:
-    for rate in (10.0, 5.0):
-        coalescer.device.learn_rate(rate, full=False)
-    assert coalescer.device.tokens_per_s == 10, "as long as nothing better is known"
-    coalescer.device.learn_rate(1000.0, full=True)
-    assert coalescer.device.tokens_per_s == 1000
-    coalescer.device.learn_rate(10.0, full=False)
-    assert coalescer.device.tokens_per_s == 1000
-    coalescer.device.learn_rate(2000.0, full=True)
-    assert coalescer.device.tokens_per_s == 1100
-
-
 def test_a_batch_that_fails_counts_as_no_work(engine: HeldEngine, coalescer: Coalescer) -> None:
     broken = work(POISON)
     engine.go.release()
@@ -345,98 +288,3 @@ def test_drain_ends_the_batch_on_the_device_and_hands_the_rest_back(
     assert isinstance(formed.error, Draining)
     assert isinstance(waiting.error, Draining)
     assert engine.batches == [[0]]
-
-
-class LikeGpu(HeldEngine):
-    """Works by itself: a batch is started at once, and scored when the test lets it go."""
-
-    def prepare(self, pairs: Sequence[Pair]) -> Launch:
-        tokens = [pair.own[0] for pair in pairs]
-        return Launch(lambda: self._start(tokens), works_by_itself=True)
-
-    def _start(self, tokens: list[int]) -> Callable[[], list[float]]:
-        if POISON in tokens:
-            raise RuntimeError("at the start")
-        self.batches.append(tokens)
-        self.entered.put(len(tokens))
-
-        def wait() -> list[float]:
-            self.go.acquire()
-            return [float(token) for token in tokens]
-
-        return wait
-
-
-@pytest.fixture
-def gpu() -> LikeGpu:
-    return LikeGpu()
-
-
-@contextmanager
-def running(engine: LikeGpu, *works: Work) -> Iterator[Device]:
-    """A device's thread over batches of one work each, all formed before it takes the first."""
-    device = Device(engine, TokenBudget(100))
-    device.learn_rate(1e6, full=True)
-    for each in works:
-        batch = [[Item(each, index)] for index in range(len(each.pairs))]
-        device.inbox.put(Formed(batch, engine.prepare(each.pairs)))
-    device.inbox.put(None)
-    thread = threading.Thread(target=device.run)
-    thread.start()
-    try:
-        yield device
-    finally:
-        for _ in range(100):
-            engine.go.release()
-        thread.join(5)
-    assert not thread.is_alive()
-
-
-def test_a_gpu_is_given_the_batch_behind_before_the_first_has_ended_but_no_third(
-    gpu: LikeGpu,
-) -> None:
-    works = [work(n, job=str(n)) for n in range(4)]
-    with running(gpu, *works) as device:
-        assert [gpu.entered.get(timeout=5) for _ in range(2)] == [1, 1]
-        eventually(lambda: device.inbox.qsize() == 3, 5)  # two batches and the end
-        assert (gpu.batches, ended) == ([[0], [1]], [])
-        gpu.go.release()
-        gpu.entered.get(timeout=5)
-        assert (gpu.batches, ended) == ([[0], [1], [2]], works[:1])
-    assert ended == works
-    assert [each.scores for each in works] == [[0.0], [1.0], [2.0], [3.0]]
-    assert device.current is None
-
-
-def test_behind_a_long_batch_none_is_started(gpu: LikeGpu, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.device.SHORT_S", 0.0)
-    with running(gpu, work(1), work(2)):
-        gpu.entered.get(timeout=5)
-        gpu.go.release()
-        gpu.entered.get(timeout=5)
-        assert len(ended) == 1
-
-
-def test_a_batch_that_fails_at_its_start_waits_for_the_one_ahead_and_is_halved(
-    gpu: LikeGpu,
-) -> None:
-    first, second = work(1), work(2, POISON, 3)
-    gpu.go = threading.Semaphore(100)
-    with running(gpu, first, second) as device:
-        eventually(lambda: len(ended) == 2, 5)
-    assert ended == [first, second]
-    assert first.scores == [1.0]
-    assert isinstance(second.error, PairFailed)
-    assert [3] in gpu.batches or [2] in gpu.batches
-    assert device.current is None
-
-
-def test_drained_while_two_are_on_the_device_both_end_and_no_third(gpu: LikeGpu) -> None:
-    works = [work(n) for n in range(3)]
-    with running(gpu, *works) as device:
-        for _ in range(2):
-            gpu.entered.get(timeout=5)
-        device.stopping = True
-    assert [each.error for each in works[:2]] == [None, None]
-    assert isinstance(works[2].error, Draining)
-    assert gpu.batches == [[0], [1]]

@@ -1,0 +1,135 @@
+"""The device's thread: what it is given, what it learns, and a GPU that works by itself."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import pytest
+
+from tests.conftest import eventually
+from tests.held_engine import POISON, HeldEngine, pair
+from worker.budget import TokenBudget
+from worker.device import Device, Formed
+from worker.engine.interface import Launch, Pair, PairFailed
+from worker.work import Draining, Item, Work
+
+ended: list[Work] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_ended() -> None:
+    ended.clear()
+
+
+def work(*tokens: int, job: str = "j") -> Work:
+    return Work("e", job, [pair(token) for token in tokens], 0.0, ended.append)
+
+
+def test_the_rate_is_learned_from_full_batches_that_were_scored() -> None:
+    device = Device(HeldEngine(), TokenBudget(100))
+    for rate in (10.0, 5.0):
+        device.learn_rate(rate, full=False)
+    assert device.tokens_per_s == 10, "as long as nothing better is known"
+    device.learn_rate(1000.0, full=True)
+    assert device.tokens_per_s == 1000
+    device.learn_rate(10.0, full=False)
+    assert device.tokens_per_s == 1000
+    device.learn_rate(2000.0, full=True)
+    assert device.tokens_per_s == 1100
+
+
+class LikeGpu(HeldEngine):
+    """Works by itself: a batch is started at once, and scored when the test lets it go."""
+
+    def prepare(self, pairs: Sequence[Pair]) -> Launch:
+        tokens = [pair.own[0] for pair in pairs]
+        return Launch(lambda: self._start(tokens), works_by_itself=True)
+
+    def _start(self, tokens: list[int]) -> Callable[[], list[float]]:
+        if POISON in tokens:
+            raise RuntimeError("at the start")
+        self.batches.append(tokens)
+        self.entered.put(len(tokens))
+
+        def wait() -> list[float]:
+            self.go.acquire()
+            return [float(token) for token in tokens]
+
+        return wait
+
+
+@pytest.fixture
+def gpu() -> LikeGpu:
+    return LikeGpu()
+
+
+@contextmanager
+def running(engine: LikeGpu, *works: Work) -> Iterator[Device]:
+    """A device's thread over batches of one work each, all formed before it takes the first."""
+    device = Device(engine, TokenBudget(100))
+    device.learn_rate(1e6, full=True)
+    for each in works:
+        batch = [[Item(each, index)] for index in range(len(each.pairs))]
+        device.inbox.put(Formed(batch, engine.prepare(each.pairs)))
+    device.inbox.put(None)
+    thread = threading.Thread(target=device.run)
+    thread.start()
+    try:
+        yield device
+    finally:
+        for _ in range(100):
+            engine.go.release()
+        thread.join(5)
+    assert not thread.is_alive()
+
+
+def test_a_gpu_is_given_the_batch_behind_before_the_first_has_ended_but_no_third(
+    gpu: LikeGpu,
+) -> None:
+    works = [work(n, job=str(n)) for n in range(4)]
+    with running(gpu, *works) as device:
+        assert [gpu.entered.get(timeout=5) for _ in range(2)] == [1, 1]
+        eventually(lambda: device.inbox.qsize() == 3, 5)  # two batches and the end
+        assert (gpu.batches, ended) == ([[0], [1]], [])
+        gpu.go.release()
+        gpu.entered.get(timeout=5)
+        assert (gpu.batches, ended) == ([[0], [1], [2]], works[:1])
+    assert ended == works
+    assert [each.scores for each in works] == [[0.0], [1.0], [2.0], [3.0]]
+    assert device.current is None
+
+
+def test_behind_a_long_batch_none_is_started(gpu: LikeGpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.device.SHORT_S", 0.0)
+    with running(gpu, work(1), work(2)):
+        gpu.entered.get(timeout=5)
+        gpu.go.release()
+        gpu.entered.get(timeout=5)
+        assert len(ended) == 1
+
+
+def test_a_batch_that_fails_at_its_start_waits_for_the_one_ahead_and_is_halved(
+    gpu: LikeGpu,
+) -> None:
+    first, second = work(1), work(2, POISON, 3)
+    gpu.go = threading.Semaphore(100)
+    with running(gpu, first, second) as device:
+        eventually(lambda: len(ended) == 2, 5)
+    assert ended == [first, second]
+    assert first.scores == [1.0]
+    assert isinstance(second.error, PairFailed)
+    assert [3] in gpu.batches or [2] in gpu.batches
+    assert device.current is None
+
+
+def test_drained_while_two_are_on_the_device_both_end_and_no_third(gpu: LikeGpu) -> None:
+    works = [work(n) for n in range(3)]
+    with running(gpu, *works) as device:
+        for _ in range(2):
+            gpu.entered.get(timeout=5)
+        device.stopping = True
+    assert [each.error for each in works[:2]] == [None, None]
+    assert isinstance(works[2].error, Draining)
+    assert gpu.batches == [[0], [1]]
