@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from tests.models import (
+from tests.model_tokenizers import (
     bert_tokenizer,
     deberta_tokenizer,
     gemma_tokenizer,
