@@ -87,11 +87,6 @@ def batch(bench: Bench, batch_id: str) -> BatchRecord:
     return record
 
 
-def open_chunks(bench: Bench) -> list[str]:
-    found: Sequence[bytes] = bench.redis.zrange(name(Key.READY, CHUNKS), 0, -1)  # type: ignore[assignment]
-    return [entry.decode() for entry in found]
-
-
 def test_a_batch_from_its_plan_to_its_merge(bench: Bench) -> None:
     batch_id = enlist(bench).job_id
     assert batch(bench, batch_id).phase == "validating"
