@@ -50,6 +50,7 @@ class Key(StrEnum):
     TOKENS = "tokens:"  # + lane: string, backlog in estimated tokens
     COUNTS = "counts"  # hash, "<status> <lane>" -> jobs that ever reached it
     FAILURES = "failures"  # hash, code of a failed job's error -> jobs that ever failed with it
+    LOST = "lost"  # hash, code -> lines of batches that by our fault have no score
     RECLAIMED = "reclaimed"  # string, lapsed leases that were ever given back
     RATE = "rate"  # + ":" and what the package `limits` calls a caller's window: string, its calls
     SCORE = "score:"  # + digest of a pair and its model: string, its score; lives RERANKQ_CACHE_TTL
