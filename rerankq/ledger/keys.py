@@ -107,6 +107,17 @@ def queue_of(lane: Lane, model: str | None = None) -> str:
     return f"rerankq.{lane}" if model is None else f"rerankq.{model}.{lane}"
 
 
+def booked_of(model: str | None = None) -> dict[str, str]:
+    """Where this model's workers book the messages they hold, as kombu's transport options.
+
+    Not kombu's own names: every other app on the same Redis would give ours back by its visibility
+    timeout and we its by ours, and an autoscaler would keep workers for what others hold.
+    """
+    start = "rerankq." if model is None else f"rerankq.{model}."
+    parts = ("unacked", "unacked_index", "unacked_mutex")
+    return {f"{part}_key": start + part for part in parts}
+
+
 def tag_of(model: str | None) -> str:
     """What ends the ids of a further model's jobs, so that an id says where its job is."""
     return "" if model is None else hashlib.sha256(model.encode()).hexdigest()[:TAG_DIGITS]
