@@ -1,7 +1,7 @@
 """What is printed instead of logged, as log lines: libraries' prints, warnings and tracebacks.
 
-A log that is read by a machine must not have lines of another form in between. What C code writes to
-the descriptor itself, mostly while the process dies, stays as it is.
+A log that a machine reads must not have lines of another form in between. What C code writes to the
+descriptor itself, mostly while the process dies, stays as it is.
 """
 
 from __future__ import annotations
@@ -67,9 +67,7 @@ class _Lines(io.TextIOBase):
             self._logging.now = False
 
 
-def _uncaught(
-    kind: type[BaseException], error: BaseException, trace: TracebackType | None
-) -> None:
+def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     log.critical("uncaught error", exc_info=(kind, error, trace))
 
 
