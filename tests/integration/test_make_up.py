@@ -78,6 +78,8 @@ def test_a_second_make_up_in_one_folder_is_refused(tmp_path: Path) -> None:
         ({"WORKERS": "-1"}, 2, "WORKERS='-1'"),
         ({"RERANKQ_METRICS_PORT": "x"}, 2, "RERANKQ_METRICS_PORT='x'"),
         ({"RERANKQ_DTYPE": "int3"}, 2, "RERANKQ_DTYPE='int3'"),
+        ({"MODEL": "models/typo"}, 2, "MODEL='models/typo': there is no such folder"),
+        ({"MODEL": "/typo"}, 2, "MODEL='/typo': there is no such folder"),
         ({"RERANKQ_REDIS_URL": "redis://127.0.0.1:9/0"}, 1, "RERANKQ_REDIS_URL=(hidden): no"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import socket
@@ -34,7 +35,7 @@ def status(url: str) -> int:
 
 
 def test_a_worker_is_live_before_it_is_ready_and_takes_nothing_until_then(
-    empty_redis: redis.Redis, redis_url: str
+    empty_redis: redis.Redis, redis_url: str, tmp_path: Path
 ) -> None:
     port = free_port()
     env = clean_environment(
@@ -42,8 +43,9 @@ def test_a_worker_is_live_before_it_is_ready_and_takes_nothing_until_then(
         RERANKQ_MODEL="models/demo",
         RERANKQ_METRICS_PORT=str(port),
     )
+    log = (tmp_path / "log").open("w")
     worker = subprocess.Popen(
-        [sys.executable, "-m", "worker"], cwd=ROOT, env=env, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "worker"], cwd=ROOT, env=env, stdout=log, stderr=log
     )
     try:
         eventually(lambda: status(f"http://127.0.0.1:{port}/livez") == 200)
@@ -57,7 +59,12 @@ def test_a_worker_is_live_before_it_is_ready_and_takes_nothing_until_then(
     finally:
         worker.terminate()
         assert worker.wait(20) == 0
+        log.close()
     assert empty_redis.zcard("rerankq:workers") == 0
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    said = [line["message"] for line in lines]
+    assert "worker: Warm shutdown (MainProcess)" in said  # which Celery writes by itself
+    assert {"worker ready", "drained"} <= set(said)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +90,9 @@ def test_a_wrong_setting_stops_the_start_with_one_line(
         timeout=60,
     )
     assert said.returncode == 2
-    assert said.stderr.splitlines()[-1].startswith(words)
+    lines = [json.loads(line) for line in said.stderr.splitlines()]
+    assert lines[-1]["message"].startswith(words)
+    assert lines[-1]["level"] == "critical"
     assert "Traceback" not in said.stderr
 
 
