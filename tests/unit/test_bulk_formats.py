@@ -474,7 +474,8 @@ def test_a_changed_corpus_fails_the_batch(tmp_path: Path) -> None:
 def test_an_index_is_built_once_in_bounded_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index_module, "_RUN", 5_000)
+    monkeypatch.setattr(index_module, "_BUCKET_BITS", 5)
+    monkeypatch.setattr(index_module, "_BLOCK", 20 * index_module._ENTRY.size)
     corpus, target = tmp_path / "corpus.jsonl", str(tmp_path / "index")
     count = 50_000
     with corpus.open("w") as file:
@@ -484,11 +485,11 @@ def test_an_index_is_built_once_in_bounded_memory(
     index = index_module.index(str(corpus), target)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    # Sorted in one piece it takes 8 MB.
-    assert peak < 4e6, peak
+    # Sorted in one piece it takes 8 MB; 1 MB is the buffer of the file that is read.
+    assert peak < 3e6, peak
     assert index.count == count
     names = [f"d{number}" for number in (0, 7, count - 1)]
-    told = index.records([*names, "d-1", "D7"])
+    told = list(index.records([*names, "d-1", "D7"]))
     assert [one and one["_id"] for one in told] == [*names, None, None]
     version = storage.stat(target).version
     index_module._opened.clear()
@@ -500,7 +501,7 @@ def test_ids_of_one_hash_are_told_apart(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(index_module, "_hash", lambda key: 1)
     write_beir(tmp_path)
     index = index_module.index(str(tmp_path / "corpus.jsonl"), str(tmp_path / "index"))
-    told = index.records(["d3", "none", "d1"])
+    told = list(index.records(["d3", "none", "d1"]))
     assert [one and one["text"] for one in told] == [DOCUMENTS["d3"], None, DOCUMENTS["d1"]]
 
 
@@ -528,7 +529,7 @@ def test_parquet_carries_its_columns_in_their_types(tmp_path: Path) -> None:
     )
     pq.write_table(table, tmp_path / "in.parquet")
     spec = batch(tmp_path, "in.parquet", "parquet", "parquet", return_documents=True)
-    bad = run(spec)
+    bad = run(spec, 1 << 20)
     assert [(one.line, one.detail[:12]) for one in bad] == [
         (1, "query must b"),
         (2, "documents[1]"),
