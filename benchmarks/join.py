@@ -10,9 +10,9 @@ from anywhere in the corpus. Each step in a process of its own, without a model 
   chunks   every chunk read, joined and put away, with scores of 0
   merge    the parts into the output
 
-Then `rerankq bulk` with one worker and the demo model, over this corpus and over one of a hundredth
-of it. Of each process the most that it held: resident in all, and of that what is its own; the rest
-is pages of files, which the system takes back when others need them.
+Then `rerankq bulk` with one worker and the demo model, over a hundredth of such a corpus and, by
+the same worker, over this one. Of each its time, and the most that it held: resident in all, and of
+that what is its own; the rest is pages of files, which the system takes back when others need them.
 """
 
 from __future__ import annotations
@@ -54,13 +54,15 @@ TEXTS = 10_007  # different ones; a document has its id in its text besides
 
 @dataclass
 class Held:
-    """Most bytes of a process."""
+    """Most bytes of a process, and seconds of processor time."""
 
     resident: float = 0.0
     own: float = 0.0
+    cpu: float = 0.0
 
     def __str__(self) -> str:
-        return f"{self.resident / 1e6:4.0f} MB resident, {self.own / 1e6:4.0f} MB its own"
+        held = f"{self.resident / 1e6:.0f} MB resident, {self.own / 1e6:.0f} MB its own"
+        return f"{self.cpu:.0f} s of a core, {held}"
 
 
 def main() -> None:
@@ -175,19 +177,19 @@ def _worker(folder: Path, sizes: tuple[int, ...]) -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RERANKQ_")}
     # By start-up trials workers would choose budgets of their own, and need memory by them.
     fixed = {"RERANKQ_DTYPE": "float32", "RERANKQ_TOKEN_BUDGET": "4096"}
-    for documents in sizes:
-        system = LocalSystem(folder / f"run{documents}", workers=1, env=environment | fixed)
-        system.start()
-        try:
-            process = system.child("worker-1").process
-            assert process is not None
+    system = LocalSystem(folder / "run", workers=1, env=environment | fixed)
+    system.start()
+    try:
+        process = system.child("worker-1").process
+        assert process is not None
+        for documents in sizes:
             began = time.monotonic()
             with _watched(process.pid) as held:
                 _command(system, _spec(folder / str(documents)), environment)
             seconds = time.monotonic() - began
-        finally:
-            system.stop()
-        print(f"worker, {documents:,} documents: {seconds:.1f} s, {held}", flush=True)
+            print(f"worker, {documents:,} documents: {seconds:.1f} s, {held}", flush=True)
+    finally:
+        system.stop()
 
 
 def _command(system: LocalSystem, spec: BatchSpec, environment: dict[str, str]) -> None:
@@ -206,9 +208,10 @@ def _watched(pid: int) -> Iterator[Held]:
         process = psutil.Process(pid)
         while not over.wait(LOOK_S):
             try:
-                info = process.memory_info()
+                info, times = process.memory_info(), process.cpu_times()
             except psutil.NoSuchProcess:
                 return
+            held.cpu = times.user + times.system
             held.resident = max(held.resident, info.rss)
             held.own = max(held.own, info.rss - info.shared)
 
