@@ -7,6 +7,7 @@ import io
 import secrets
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, BinaryIO, cast
 
 from rerankq.bulk.addresses import failures, join, name, scheme, shown
@@ -204,6 +205,7 @@ def writing(url: str) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _upload(fs: Any, path: str, url: str) -> Iterator[BinaryIO]:
+    _bound_uploads(fs)
     with failures(url):
         file = fs.open(path, "wb")
     try:
@@ -216,6 +218,14 @@ def _upload(fs: Any, path: str, url: str) -> Iterator[BinaryIO]:
             file.discard()
         file.closed = True
         raise
+
+
+def _bound_uploads(fs: Any) -> None:
+    """s3fs's files set no time, and a PUT waits for the server's `100 Continue` for ever."""
+    call = getattr(type(fs), "call_s3", None)
+    if call is not None:
+        patience = PATIENCE_S + fs.default_block_size / _LEAST_RATE
+        fs.call_s3 = partial(call, fs, timeout=patience)
 
 
 @contextmanager

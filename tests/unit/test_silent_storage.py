@@ -72,6 +72,20 @@ def test_it_is_given_up(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
             verb(url)
 
 
+@pytest.mark.parametrize("url", ["s3"], indirect=True)
+@pytest.mark.parametrize("size", [4, 6 << 20])
+def test_an_upload_is_given_up(url: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "_LEAST_RATE", 1e12)  # or time is given for its megabytes
+    monkeypatch.setattr(fsspec.get_filesystem_class("s3"), "default_block_size", 5 << 20)
+
+    def write() -> None:
+        with storage.writing(url) as out:
+            out.write(b"x" * size)
+
+    with pytest.raises(OSError, match=f"{url}: no answer in time"):
+        write()
+
+
 def test_nothing_goes_on_when_it_was_given_up(url: str) -> None:
     ranges = [(n, n + 1) for n in range(200)]
     with pytest.raises(OSError, match="no answer"):
