@@ -10,6 +10,11 @@ if __name__ == "__main__":
     # by. Nothing is held until uvicorn has its own handlers. It raises the signal that stopped it
     # once more at its end, and a clean stop exits 0.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    # prometheus_client reads it when it is imported. Only the processes of a supervisor have such a
+    # folder: anybody else's might not be there, or hold what processes from before have counted.
+    if "API_PLACE" not in os.environ:
+        for name in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"):
+            os.environ.pop(name, None)
 
 import argparse
 import contextlib
@@ -28,6 +33,7 @@ from rerankq.errors import SettingsError
 from rerankq.settings import Settings
 
 LONGEST_LAST_REQUEST_S = 5
+LONGEST_LAST_WAIT_S = 3  # for a job; what is left is for saying so
 MOST_WORKERS = 64
 # A large body is a million objects and no cycle: with Python's own thresholds one of 800,000 arrays
 # held up the loop for 1.4 s, with these for 0.5.
@@ -48,10 +54,23 @@ def main() -> int:
         return startup.EXIT_USAGE
 
 
+class _Server(uvicorn.Server):
+    """Says that the end begins; the application is told of it only when nobody is left."""
+
+    def __init__(self, config: uvicorn.Config, front: Front) -> None:
+        super().__init__(config)
+        self._front = front
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._front.end_waits(LONGEST_LAST_WAIT_S)
+        await super().shutdown(sockets)
+
+
 def _serve(settings: Settings, args: argparse.Namespace) -> int:
     gc.set_threshold(*GARBAGE)
+    app = create_app(settings)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         host=args.host,
         port=args.port,
         http=Connection,
@@ -60,7 +79,7 @@ def _serve(settings: Settings, args: argparse.Namespace) -> int:
         timeout_graceful_shutdown=LONGEST_LAST_REQUEST_S,
         server_header=False,
     )
-    server = uvicorn.Server(config)
+    server = _Server(config, app.state.front)
     with contextlib.suppress(KeyboardInterrupt):
         server.run(None if args.socket is None else [_shared(args.socket)])
     return 0 if server.started else startup.EXIT_NOT_STARTED

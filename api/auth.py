@@ -23,6 +23,8 @@ FRESH_S = 1.0  # how often the file is looked at
 
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_COMMENT = re.compile(r"(?:^|\s)#")  # elsewhere it may be a key's own
+_CHARACTERS = "a key consists of printable ASCII characters, of no others"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Keys:
     """
 
     def __init__(self, listed: Iterable[str], file: str | None = None) -> None:
-        self._listed = [_parse(text) for text in listed]
+        self._listed = [_parse(text, "RERANKQ_API_KEYS=(hidden)") for text in listed]
         self._file = Path(file) if file else None
         self._from_file: list[Key] = []
         self._seen: tuple[int, int] | None = None
@@ -77,6 +79,8 @@ class Keys:
         ]
         if scheme.lower() != "bearer" or not owners:
             detail = "a valid API key is needed: Authorization: Bearer KEY"
+            if not given.isascii():
+                detail += f"; {_CHARACTERS}"
             raise Refusal(401, "unauthorized", detail, challenge="Bearer")
         return owners[0]
 
@@ -97,11 +101,15 @@ class Keys:
 
     def _read(self, file: Path) -> None:
         try:
-            seen, text = _state(file), file.read_text(encoding="utf-8")
+            seen, text = _state(file), file.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(f"RERANKQ_API_KEYS_FILE={str(file)!r}: {error}") from None
-        lines = (line.partition("#")[0].strip() for line in text.splitlines())
-        self._from_file = [_parse(line) for line in lines if line]
+        lines = (_COMMENT.split(line, maxsplit=1)[0].strip() for line in text.splitlines())
+        self._from_file = [
+            _parse(line, f"RERANKQ_API_KEYS_FILE={str(file)!r}: line {number}")
+            for number, line in enumerate(lines, 1)
+            if line
+        ]
         self._seen = seen
 
 
@@ -110,18 +118,21 @@ def _state(file: Path) -> tuple[int, int]:
     return stat.st_mtime_ns, stat.st_ino
 
 
-def _parse(text: str) -> Key:
+def _parse(text: str, where: str) -> Key:
     """Raises: SettingsError, which never repeats the key."""
     *names, secret = text.split()
     if len(names) > 1 or (names and not _NAME.fullmatch(names[0])):
-        raise SettingsError("an API key must be KEY or NAME KEY, the name of letters, digits, ._-")
+        raise SettingsError(f"{where}: must be KEY or NAME KEY, the name of letters, digits, ._-")
+    if not (secret.isascii() and secret.isprintable()):
+        # How another character is written in a header HTTP does not say, and clients differ.
+        raise SettingsError(f"{where}: {_CHARACTERS}")
     hashed = _DIGEST.fullmatch(secret)
     digest = bytes.fromhex(hashed[1]) if hashed else _digest(secret)
     return Key(digest, f"name:{names[0]}" if names else digest.hex()[:16])
 
 
 def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+    return hashlib.sha256(key.encode()).digest()
 
 
 async def owner(request: Request) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 
@@ -63,6 +64,11 @@ class Front:
                 task.cancel()
             await asyncio.wait(tasks, timeout=STOP_S)
             await self._redis.aclose()
+
+    def end_waits(self, seconds: float) -> None:
+        """The process is being stopped: who still waits for a job in so many seconds is told so."""
+        for pool in self.pools.all:
+            pool.waiter.end_waits(time.monotonic() + seconds)
 
     async def _keep_house(self, pool: Pool) -> None:
         """Give lost work back and end what is overdue: every process does, for all of them."""

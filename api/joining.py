@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 
-from fastapi import Request
 from redis.exceptions import RedisError
+from starlette.types import Receive
 
 from api.submission import Submitted
 from api.waiting import Waiter
@@ -35,14 +35,17 @@ class Joined:
         self._leaving: set[asyncio.Task[None]] = set()
 
     async def until_final(
-        self, submitted: Sequence[Submitted], seconds: float, request: Request
+        self, submitted: Sequence[Submitted], seconds: float, receive: Receive
     ) -> list[JobRecord | None]:
         """A request's jobs once all are final, or as they are after `seconds`.
+
+        Args:
+            receive: what its caller sends, which is nothing but that it leaves.
 
         Raises: CallerGone: each is cancelled unless somebody joins it within `COMES_BACK_S`.
         """
         waiting = asyncio.create_task(self._all_final(submitted, seconds))
-        gone = asyncio.create_task(_until_gone(request))
+        gone = asyncio.create_task(_until_gone(receive))
         try:
             await asyncio.wait((waiting, gone), return_when=asyncio.FIRST_COMPLETED)
             if waiting.done():
@@ -75,6 +78,6 @@ class Joined:
             await self.give_up(submitted)
 
 
-async def _until_gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
         pass

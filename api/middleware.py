@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import metrics
 from api.auth import Keys
-from api.problems import BUG, Refusal, refused, response
+from api.problems import BUG, ENDING_RETRY_S, STOPPING, Refusal, refused, response
 from rerankq import logs
 from rerankq.fields import MOST_DOCUMENTS, most_documents
 
@@ -62,6 +62,13 @@ class RequestContext:
         metrics.HTTP_IN_PROGRESS.inc()
         try:
             await self._app(scope, receive, send_named)
+        except asyncio.CancelledError:
+            # The server's grace is over: a body that still came, a wait that was told too late.
+            if status:
+                raise
+            await response(STOPPING, {"Retry-After": str(ENDING_RETRY_S)})(
+                scope, receive, send_named
+            )
         except Exception as error:
             # Here and not in a handler of the framework's, which would run outside of this one
             # and answer without the request's id.
@@ -163,5 +170,10 @@ class KeyRequired:
                 scope["owner"] = self._keys.owner(given)
             except Refusal as refusal:
                 await refused(refusal)(scope, receive, send)
+                return
+            if scope["path"].endswith("\n"):
+                # The framework's patterns end with `$`, which a line feed may follow. All that
+                # goes by the path itself (a form, a limit) would not be this request's.
+                await refused(Refusal(404, "not_found", "Not Found"))(scope, receive, send)
                 return
         await self._app(scope, receive, send)

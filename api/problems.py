@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Self
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -19,12 +20,14 @@ from rerankq import logs, tls
 from rerankq.errors import LaterVersion
 from rerankq.ledger.connection import may_pass
 from rerankq.schema import Problem
+from rerankq.words import in_words
 
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 OPENAI = ("/v1/files", "/v1/batches")
 REDIS_RETRY_S = 2
+ENDING_RETRY_S = 1  # by when another process answers on this address
 DOCUMENTS = ("documents", "texts", "items", "text_2", "data_2")  # their names in requests
 MOST_FIELD = 300  # characters of a field's path: a caller's own key can be of any length
 
@@ -58,6 +61,16 @@ class Refusal(HTTPException):
         super().__init__(status, detail, headers)
         self.problem = problem(status, code, detail, field=field, limit=limit)
 
+    def with_names(self, names: Mapping[str, str]) -> Self:
+        """The same, its field by the name that the caller's own body has for it."""
+        field = self.problem.field
+        if field is not None and (name := names.get(field)) is not None:
+            detail = self.problem.detail
+            if detail.startswith(f"{field}:"):
+                detail = name + detail.removeprefix(field)
+            self.problem = self.problem.model_copy(update={"field": name, "detail": detail})
+        return self
+
 
 def problem(status: int, code: str, detail: str, **more: Any) -> Problem:
     """A problem whose title is the status's own phrase, as RFC 9457 asks of `about:blank`."""
@@ -65,6 +78,7 @@ def problem(status: int, code: str, detail: str, **more: Any) -> Problem:
 
 
 BUG = problem(500, "internal", "an error of ours; the log has it by the request's id")
+STOPPING = problem(503, "stopping", "this process is being stopped; try again")
 
 
 def response(body: Problem, headers: dict[str, str] | None = None) -> Response:
@@ -155,7 +169,7 @@ async def _on_invalid(request: Request, error: RequestValidationError) -> Respon
     counted = "count" in first.get("ctx", {})
     too_large = first["type"] == "too_large" and (counted or field.startswith(DOCUMENTS))
     status, code = (413, "too_large") if too_large else (422, "invalid_request")
-    detail = f"{field or 'body'}: {first['msg'].removeprefix('Value error, ')}"
+    detail = f"{field or 'body'}: {in_words(first)}"
     return response(problem(status, code, detail, field=field or "body", limit=limit))
 
 

@@ -15,10 +15,12 @@ import tempfile
 import threading
 import time
 from types import FrameType
+from typing import NamedTuple
 
 import uvicorn
 from prometheus_client import multiprocess
 
+from api import replica
 from rerankq import startup
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,13 @@ def end_with_supervisor() -> None:
     threading.Thread(target=wait, name="supervisor", daemon=True).start()
 
 
+class _Process(NamedTuple):
+    """One of the processes: its place among them, and when it was started, by `time.monotonic`."""
+
+    place: int
+    started: float
+
+
 class _Supervisor:
     """The processes by their ids. What happens to them it learns from the system alone."""
 
@@ -58,7 +67,7 @@ class _Supervisor:
         self._command = [sys.executable, "-m", "api", "--socket", str(listener)]
         self._metrics = metrics
         self._lifeline, self._held = os.pipe()  # the second ends with this process
-        self._started: dict[int, float] = {}
+        self._started: dict[int, _Process] = {}
         self._all_new = True
         self._stopping = False
         self._status = 0
@@ -67,15 +76,15 @@ class _Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         signal.signal(signal.SIGALRM, self._on_alarm)
-        for _ in range(count):
-            self._start()
+        for place in range(count):
+            self._start(place)
         while self._started:
             pid, status = os.wait()
             if pid in self._started:  # a container's first process inherits others' children
                 self._ended(pid, os.waitstatus_to_exitcode(status))
         return self._status
 
-    def _start(self) -> None:
+    def _start(self, place: int) -> None:
         # A signal between the start and the note of it would not reach the new one.
         signals = {signal.SIGTERM, signal.SIGINT}
         signal.pthread_sigmask(signal.SIG_BLOCK, signals)
@@ -84,17 +93,18 @@ class _Supervisor:
                 pid = os.posix_spawn(
                     sys.executable,
                     self._command,
-                    os.environ | {"PROMETHEUS_MULTIPROC_DIR": self._metrics},
+                    os.environ
+                    | {replica.FOLDER_VARIABLE: self._metrics, replica.PLACE_VARIABLE: str(place)},
                     file_actions=[(os.POSIX_SPAWN_DUP2, self._lifeline, 0)],
                     setsigmask=[],
                 )
-                self._started[pid] = time.monotonic()
+                self._started[pid] = _Process(place, time.monotonic())
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
 
     def _ended(self, pid: int, status: int) -> None:
-        lived = time.monotonic() - self._started.pop(pid)
-        multiprocess.mark_process_dead(pid, self._metrics)
+        ended = self._started.pop(pid)
+        multiprocess.mark_process_dead(ended.place, self._metrics)
         if self._stopping:
             return
         if self._all_new and status in _FOR_GOOD:  # it has said why, and another would say the same
@@ -103,8 +113,8 @@ class _Supervisor:
             return
         log.error("an API process ended", extra={"pid": pid, "code": status})
         self._all_new = False
-        time.sleep(max(0.0, RESTART_PAUSE_S - lived))
-        self._start()
+        time.sleep(max(0.0, RESTART_PAUSE_S - (time.monotonic() - ended.started)))
+        self._start(ended.place)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._stop()

@@ -7,11 +7,17 @@ import os
 import time
 from pathlib import Path
 
-from prometheus_client import REGISTRY, CollectorRegistry, Gauge
+from prometheus_client import REGISTRY, CollectorRegistry, Gauge, values
 from prometheus_client.multiprocess import MultiProcessCollector
 
+PLACE_VARIABLE = "API_PLACE"  # which of the processes this one is, or is instead of
 # Made, and emptied, by the supervisor; prometheus_client reads the same variable.
-FOLDER = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+FOLDER = os.environ.get(FOLDER_VARIABLE) if PLACE_VARIABLE in os.environ else None
+
+if FOLDER is not None:
+    # By place and not by process: whoever follows a dead one counts on in its files.
+    values.ValueClass = values.MultiProcessValue(lambda: os.environ[PLACE_VARIABLE])
 
 
 def registry() -> CollectorRegistry:

@@ -30,6 +30,7 @@ class Waiter:
     def __init__(self, ledger: AsyncLedger) -> None:
         self._ledger = ledger
         self._stopping = False
+        self._ends_at = float("inf")
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._since = float("inf")  # when the subscription that stands began to hear
         self._ended: dict[str, None] = {}  # jobs by their ends, as they were heard of
@@ -38,6 +39,8 @@ class Waiter:
         self, job_id: str, seconds: float, made_at: float | None = None
     ) -> JobRecord | None:
         """The job once it is final, or as it is after `seconds`; None if there is no such job.
+
+        At the moment given to `end_waits` it is as it is, too.
 
         It is read after the event is set up and before it is waited for, so an end between the two
         cannot be missed; unless its end would have been heard already.
@@ -50,12 +53,14 @@ class Waiter:
             if not self._all_heard(job_id, made_at):
                 event.set()
             while True:
+                until = min(deadline, self._ends_at)
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(deadline - time.monotonic()):
+                    async with asyncio.timeout(until - time.monotonic()):
                         await event.wait()
                 event.clear()
                 job = await self._ledger.job(job_id)
-                if job is None or job.status.final or time.monotonic() >= deadline:
+                over = time.monotonic() >= min(deadline, self._ends_at)
+                if job is None or job.status.final or over:
                     return job
 
     def _all_heard(self, job_id: str, made_at: float | None) -> bool:
@@ -72,6 +77,16 @@ class Waiter:
             self._waiting[job_id].discard(event)
             if not self._waiting[job_id]:
                 del self._waiting[job_id]
+
+    def end_waits(self, moment: float) -> None:
+        """The process is being stopped: no wait goes on after this, by `time.monotonic`."""
+        self._ends_at = moment
+        self._wake_all()
+
+    @property
+    def ending(self) -> bool:
+        """Waits are ended before their time."""
+        return self._ends_at < float("inf")
 
     def stop(self) -> None:
         """Before the task is cancelled: redis-py can swallow a cancellation while it connects."""

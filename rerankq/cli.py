@@ -169,3 +169,7 @@ def _queue_text(queue: QueueView) -> str:
         lines.append(f"{lane:12} {view.waiting:7} {view.in_flight:10}  {oldest}{paused}")
     drain = "unknown" if queue.drain_s is None else f"{queue.drain_s:.1f} s"
     return "\n".join([*lines, f"{queue.workers} workers ready, drained in {drain}"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import httpx
 
+from rerankq.errors import SettingsError
 from rerankq.schema import Document
 from rerankq.status import JobStatus
 
@@ -19,12 +20,19 @@ STORED_WITHIN_S = 300.0  # after its last byte an upload may have to go on to an
 
 
 class Requests:
-    """What both clients say to the service: where, as whom, and each call as an `httpx.Request`."""
+    """What both clients say to the service: where, as whom, and each call as an `httpx.Request`.
+
+    Raises: SettingsError: the API key is none that a header can carry.
+    """
 
     def __init__(self, url: str | None, api_key: str | None, retry_for: float) -> None:
         self.url = (url or os.environ.get("RERANKQ_URL") or DEFAULT_URL).rstrip("/")
         self.retry_for = retry_for
         key = api_key or os.environ.get("RERANKQ_API_KEY")
+        if key and not (key.isascii() and key.isprintable()):
+            raise SettingsError(
+                "the API key, RERANKQ_API_KEY=(hidden), must be printable ASCII characters alone"
+            )
         self.headers = {"Authorization": f"Bearer {key}"} if key else {}
 
     def submit(

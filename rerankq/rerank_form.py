@@ -78,6 +78,12 @@ class Compatible(BaseModel):
         """The instruction, by whichever name it came."""
         return next(iter(self._tasks().values()), None)
 
+    @property
+    def names(self) -> dict[str, str]:
+        """A job's fields as this body calls them, where they may be another's."""
+        name = next(iter(self._tasks()), None)
+        return {} if name is None else {"instruction": name}
+
     def _tasks(self) -> dict[str, str]:
         named = {
             "instruction": self.instruction,
@@ -116,10 +122,15 @@ class Scoring(Compatible):
     @property
     def raw(self) -> bool:
         """Log-odds are asked for."""
+        return bool(self.raw_if_said)
+
+    @property
+    def raw_if_said(self) -> bool | None:
+        """Whether log-odds are asked for, by whichever name; None: nothing is said of it."""
         if self.raw_scores is not None:
             return self.raw_scores
         named = (self.use_activation, self.activation, self.softmax)
-        return next((not value for value in named if value is not None), False)
+        return next((not value for value in named if value is not None), None)
 
     def _tasks(self) -> dict[str, str]:
         told = self.chat_template_kwargs and self.chat_template_kwargs.instruction
@@ -139,11 +150,14 @@ _AnyDocument = Annotated[
 ]
 
 
+Documents = list[_AnyDocument]
+
+
 class RerankRequest(Scoring):
     """What the clients of Cohere v1 and v2, Jina, vLLM and Voyage send."""
 
     query: RankedFor
-    documents: Annotated[list[_AnyDocument], FailFast(), BeforeValidator(countable)] = Field(
+    documents: Annotated[Documents, FailFast(), BeforeValidator(countable)] = Field(
         min_length=1,
         description="Texts, or objects with a `text`. At most 1 MiB each; empty is legal.",
     )
@@ -185,26 +199,26 @@ class RerankRequest(Scoring):
         """How many results are asked for; None: all."""
         return self.top_n or self.top_k or None
 
-    def echo(self, index: int) -> dict[str, JsonValue]:
-        """A document as it goes back with its score."""
-        document = self.documents[index]
-        return {"text": document} if isinstance(document, str) else document
-
     def _text(self, where: str, document: dict[str, JsonValue]) -> str:
         fields = self.rank_fields or ["text"]
         parts = []
         for name in fields:
             value = document.get(name)
             if value is not None and not isinstance(value, str):
-                raise wrong_field(f"{where}.{name}", "Input should be a valid string")
+                raise wrong_field(f"{where}.{name}", "must be a string")
             if value is not None:
                 parts.append(value)
         if not parts:
-            raise wrong_field(f"{where}.{fields[0]}", "Field required")
+            raise wrong_field(f"{where}.{fields[0]}", "is required")
         text = check_size("\n".join(parts), MAX_DOCUMENT_BYTES, field=f"{where}.{fields[0]}")
         if self.return_documents and json_size(document) is None:
             raise wrong_field(where, NO_JSON)
         return text
+
+
+def echo(document: str | dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """A document as it goes back with its score."""
+    return {"text": document} if isinstance(document, str) else document
 
 
 class RerankResult(Answer):

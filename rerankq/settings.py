@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from rerankq import tls
 from rerankq.errors import SettingsError
 from rerankq.fields import MOST_DOCUMENTS
+from rerankq.words import in_words
 
 PREFIX = "RERANKQ_"
 MOST_TOKENS = 1 << 22  # of anything: more is a slip of the finger
@@ -270,9 +271,8 @@ CLIENT_VARIABLES = frozenset({PREFIX + "URL", PREFIX + "API_KEY"})
 
 
 def _one_line(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_context=False)[0]
+    first = error.errors(include_url=False)[0]
     name = str(first["loc"][0])
     secret = not (Settings.model_fields[name].repr if name in Settings.model_fields else True)
     value = "(hidden)" if secret else repr(first["input"])
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{PREFIX}{name.upper()}={value}: {message}"
+    return f"{PREFIX}{name.upper()}={value}: {in_words(first)}"

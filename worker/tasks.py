@@ -26,6 +26,7 @@ from rerankq.ledger.shards import texts_of
 from rerankq.ledgered import LedgeredTask, job_of
 from rerankq.schema import JobRequest, Ranking
 from rerankq.status import Lane
+from rerankq.words import in_words
 from worker.engine.interface import Unscorable
 from worker.ranking import ranking, stored
 from worker.room import Closed
@@ -184,7 +185,7 @@ def _checked(**arguments: Any) -> JobRequest:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"] if not str(part).startswith("("))
-        message = f"{field}: {first['msg'].removeprefix('Value error, ')}"
+        message = f"{field}: {in_words(first)}"
     raise ValueError(message)  # outside of the handler, whose error holds the texts
 
 

@@ -8,9 +8,10 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, Field
 
+from rerankq.rerank_form import Compatible
 from rerankq.schema import JobRequest, Problem, Result, absent
 
-Asked = TypeVar("Asked", bound=BaseModel)
+Asked = TypeVar("Asked", bound=Compatible)
 
 # An example that every dialect shows in its own form.
 QUERY = "how do I stop a service?"
@@ -38,6 +39,10 @@ class Ranked:
     tokens: int
     truncated: int
     results: Sequence[Result]
+
+
+# Makes an answer from the rankings of a request's jobs, in their order.
+Answering = Callable[[Sequence[Ranked]], BaseModel]
 
 
 class BareResult(BaseModel):
@@ -81,7 +86,8 @@ class Dialect(Generic[Asked]):
         answered: of an answer.
         example: a body, and its answer.
         jobs: what a body asks for: one job a query, each with its documents.
-        answer: from those jobs' rankings, in their order.
+        answering: what makes the answer. It is kept while the jobs are waited for, and may hold no
+            more of the request than the answer takes.
         error: the members that its clients read of an error, beside RFC 9457's.
         statuses: its own for some of ours.
         uncut: the field, if any, by which a body forbids that a document is cut to fit the model.
@@ -95,7 +101,7 @@ class Dialect(Generic[Asked]):
     answered: type[BaseModel]
     example: tuple[Any, Any]
     jobs: Callable[[Asked], list[JobRequest]]
-    answer: Callable[[Asked, Sequence[Ranked]], BaseModel]
+    answering: Callable[[Asked], Answering]
     error: Callable[[Problem], dict[str, Any]]
     statuses: Mapping[int, int] = field(default_factory=dict)
     uncut: Callable[[Asked], str | None] = never

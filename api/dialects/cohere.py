@@ -11,8 +11,25 @@ from typing import Any
 
 from pydantic import Field
 
-from api.dialects.base import ID, MODEL, QUERY, TEXTS, TOKENS, Dialect, Ranked, error_object
-from rerankq.rerank_form import RerankRequest, RerankResponse, RerankResult, RerankUsage
+from api.dialects.base import (
+    ID,
+    MODEL,
+    QUERY,
+    TEXTS,
+    TOKENS,
+    Answering,
+    Dialect,
+    Ranked,
+    error_object,
+)
+from rerankq.rerank_form import (
+    Documents,
+    RerankRequest,
+    RerankResponse,
+    RerankResult,
+    RerankUsage,
+    echo,
+)
 from rerankq.schema import Answer, JobRequest, Problem, Result
 
 
@@ -40,12 +57,12 @@ def _jobs(request: RerankRequest) -> list[JobRequest]:
     ]
 
 
-def _results(request: RerankRequest, ranked: Ranked) -> list[RerankResult]:
+def _results(documents: Documents | None, ranked: Ranked) -> list[RerankResult]:
     def one(result: Result) -> RerankResult:
         return RerankResult(
             index=result.index,
             relevance_score=result.relevance_score,
-            document=request.echo(result.index) if request.return_documents else None,
+            document=None if documents is None else echo(documents[result.index]),
             truncated=result.truncated,
         )
 
@@ -60,28 +77,38 @@ def _meta(version: str, truncated: int) -> dict[str, Any]:
     }
 
 
-def _answer_v1(request: RerankRequest, ranked: Sequence[Ranked]) -> RerankResponse:
-    (job,) = ranked
-    results = _results(request, job)
-    return RerankResponse(
-        id=job.id,
-        model=job.model,
-        results=results,
-        data=results,
-        usage=RerankUsage(prompt_tokens=job.tokens, total_tokens=job.tokens),
-        meta=_meta("1", job.truncated),
-    )
+def _answering_v1(request: RerankRequest) -> Answering:
+    documents = request.documents if request.return_documents else None
+
+    def answer(ranked: Sequence[Ranked]) -> RerankResponse:
+        (job,) = ranked
+        results = _results(documents, job)
+        return RerankResponse(
+            id=job.id,
+            model=job.model,
+            results=results,
+            data=results,
+            usage=RerankUsage(prompt_tokens=job.tokens, total_tokens=job.tokens),
+            meta=_meta("1", job.truncated),
+        )
+
+    return answer
 
 
-def _answer_v2(request: RerankRequest, ranked: Sequence[Ranked]) -> RerankResponseV2:
-    (job,) = ranked
-    return RerankResponseV2(
-        id=job.id,
-        model=job.model,
-        results=_results(request, job),
-        usage=RerankUsage(prompt_tokens=job.tokens, total_tokens=job.tokens),
-        meta=_meta("2", job.truncated),
-    )
+def _answering_v2(request: RerankRequest) -> Answering:
+    documents = request.documents if request.return_documents else None
+
+    def answer(ranked: Sequence[Ranked]) -> RerankResponseV2:
+        (job,) = ranked
+        return RerankResponseV2(
+            id=job.id,
+            model=job.model,
+            results=_results(documents, job),
+            usage=RerankUsage(prompt_tokens=job.tokens, total_tokens=job.tokens),
+            meta=_meta("2", job.truncated),
+        )
+
+    return answer
 
 
 def _error_v2(problem: Problem) -> dict[str, Any]:
@@ -122,7 +149,7 @@ V1 = Dialect(
         {**_RANKED, "object": "rerank", "data": _RANKED["results"], "meta": _meta("1", 0)},
     ),
     jobs=_jobs,
-    answer=_answer_v1,
+    answering=_answering_v1,
     error=_error_v1,
     uncut=_uncut,
 )
@@ -136,7 +163,7 @@ V2 = Dialect(
     answered=RerankResponseV2,
     example=({"model": MODEL, **_BODY}, {**_RANKED, "meta": _meta("2", 0)}),
     jobs=_jobs,
-    answer=_answer_v2,
+    answering=_answering_v2,
     error=_error_v2,
     uncut=_uncut,
 )

@@ -17,6 +17,7 @@ from api.dialects.base import (
     QUERY,
     TEXTS,
     TOKENS,
+    Answering,
     BareResult,
     Dialect,
     Ranked,
@@ -63,15 +64,20 @@ def _jobs(request: InfinityRequest) -> list[JobRequest]:
     ]
 
 
-def _answer(request: InfinityRequest, ranked: Sequence[Ranked]) -> InfinityResponse:
-    (job,) = ranked
-    return InfinityResponse(
-        results=bare_results(job, request.documents if request.return_documents else None),
-        model=job.model,
-        usage=RerankUsage(prompt_tokens=job.tokens, total_tokens=job.tokens),
-        id=job.id,
-        created=job.created,
-    )
+def _answering(request: InfinityRequest) -> Answering:
+    documents = request.documents if request.return_documents else None
+
+    def answer(ranked: Sequence[Ranked]) -> InfinityResponse:
+        (job,) = ranked
+        return InfinityResponse(
+            results=bare_results(job, documents),
+            model=job.model,
+            usage=RerankUsage(prompt_tokens=job.tokens, total_tokens=job.tokens),
+            id=job.id,
+            created=job.created,
+        )
+
+    return answer
 
 
 def _error(problem: Problem) -> dict[str, Any]:
@@ -97,6 +103,6 @@ INFINITY = Dialect(
         },
     ),
     jobs=_jobs,
-    answer=_answer,
+    answering=_answering,
     error=_error,
 )

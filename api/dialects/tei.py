@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, RootModel
 
-from api.dialects.base import QUERY, TEXTS, Dialect, Ranked
+from api.dialects.base import QUERY, TEXTS, Answering, Dialect, Ranked
 from rerankq.fields import only
 from rerankq.rerank_form import Compatible, PlainDocuments, RankedFor
 from rerankq.schema import JobRequest, Problem, absent
@@ -58,18 +58,23 @@ def _jobs(request: TeiRequest) -> list[JobRequest]:
     ]
 
 
-def _answer(request: TeiRequest, ranked: Sequence[Ranked]) -> TeiRanks:
-    (job,) = ranked
-    return TeiRanks(
-        [
-            Rank(
-                index=result.index,
-                text=request.texts[result.index] if request.return_text else None,
-                score=result.relevance_score,
-            )
-            for result in job.results
-        ]
-    )
+def _answering(request: TeiRequest) -> Answering:
+    texts = request.texts if request.return_text else None
+
+    def answer(ranked: Sequence[Ranked]) -> TeiRanks:
+        (job,) = ranked
+        return TeiRanks(
+            [
+                Rank(
+                    index=result.index,
+                    text=None if texts is None else texts[result.index],
+                    score=result.relevance_score,
+                )
+                for result in job.results
+            ]
+        )
+
+    return answer
 
 
 def _error(problem: Problem) -> dict[str, Any]:
@@ -100,7 +105,7 @@ TEI = Dialect(
         ],
     ),
     jobs=_jobs,
-    answer=_answer,
+    answering=_answering,
     error=_error,
     statuses={500: 424},
     uncut=lambda request: "truncate" if request.truncate is False else None,

@@ -19,6 +19,7 @@ from api.dialects.base import (
     QUERY,
     TEXTS,
     TOKENS,
+    Answering,
     Dialect,
     Ranked,
     error_object,
@@ -67,7 +68,7 @@ class ScoreRequest(Scoring):
         given = {name for names in NAMES for name in names if getattr(self, name) is not None}
         sides = [names for names in NAMES if given.issuperset(names)]
         if not sides:
-            raise wrong_field(_lacking(given), "Field required")
+            raise wrong_field(_lacking(given), "is required")
         if len(given) > 2:
             extra = min(given.difference(sides[0]))
             raise wrong_field(extra, "is one side too many: two make the pairs")
@@ -100,6 +101,11 @@ class ScoreRequest(Scoring):
             if queries is not None and texts is not None:
                 return queries, texts
         raise AssertionError("validated")
+
+    @property
+    def names(self) -> dict[str, str]:
+        queries = next(n for n, _ in NAMES if getattr(self, n) is not None)
+        return super().names | {"query": queries}
 
     @property
     def grouped(self) -> dict[str, list[int]]:
@@ -158,21 +164,26 @@ def _jobs(request: ScoreRequest) -> list[JobRequest]:
     ]
 
 
-def _answer(request: ScoreRequest, ranked: Sequence[Ranked]) -> ScoreResponse:
-    scores = {
-        places[result.index]: result.relevance_score
-        for places, job in zip(request.grouped.values(), ranked, strict=True)
-        for result in job.results
-    }
-    tokens = sum(job.tokens for job in ranked)
-    return ScoreResponse(
-        id=ranked[0].id,
-        created=ranked[0].created,
-        model=ranked[0].model,
-        data=[Score(index=place, score=scores[place]) for place in sorted(scores)],
-        usage=RerankUsage(prompt_tokens=tokens, total_tokens=tokens),
-        truncated=sum(job.truncated for job in ranked),
-    )
+def _answering(request: ScoreRequest) -> Answering:
+    groups = list(request.grouped.values())
+
+    def answer(ranked: Sequence[Ranked]) -> ScoreResponse:
+        scores = {
+            places[result.index]: result.relevance_score
+            for places, job in zip(groups, ranked, strict=True)
+            for result in job.results
+        }
+        tokens = sum(job.tokens for job in ranked)
+        return ScoreResponse(
+            id=ranked[0].id,
+            created=ranked[0].created,
+            model=ranked[0].model,
+            data=[Score(index=place, score=scores[place]) for place in sorted(scores)],
+            usage=RerankUsage(prompt_tokens=tokens, total_tokens=tokens),
+            truncated=sum(job.truncated for job in ranked),
+        )
+
+    return answer
 
 
 def _error(problem: Problem) -> dict[str, Any]:
@@ -208,6 +219,6 @@ SCORE = Dialect(
         },
     ),
     jobs=_jobs,
-    answer=_answer,
+    answering=_answering,
     error=_error,
 )

@@ -16,6 +16,7 @@ from api.dialects.base import (
     QUERY,
     TEXTS,
     TOKENS,
+    Answering,
     BareResult,
     Dialect,
     Ranked,
@@ -59,14 +60,19 @@ def _jobs(request: VoyageRequest) -> list[JobRequest]:
     ]
 
 
-def _answer(request: VoyageRequest, ranked: Sequence[Ranked]) -> VoyageResponse:
-    (job,) = ranked
-    return VoyageResponse(
-        data=bare_results(job, request.documents if request.return_documents else None),
-        model=job.model,
-        usage=RerankUsage(prompt_tokens=job.tokens, total_tokens=job.tokens),
-        id=job.id,
-    )
+def _answering(request: VoyageRequest) -> Answering:
+    documents = request.documents if request.return_documents else None
+
+    def answer(ranked: Sequence[Ranked]) -> VoyageResponse:
+        (job,) = ranked
+        return VoyageResponse(
+            data=bare_results(job, documents),
+            model=job.model,
+            usage=RerankUsage(prompt_tokens=job.tokens, total_tokens=job.tokens),
+            id=job.id,
+        )
+
+    return answer
 
 
 def _error(_: Problem) -> dict[str, Any]:
@@ -92,7 +98,7 @@ VOYAGE = Dialect(
         },
     ),
     jobs=_jobs,
-    answer=_answer,
+    answering=_answering,
     error=_error,
     statuses={404: 400, 413: 400, 422: 400},  # its client knows no others for a wrong request
     uncut=lambda request: "truncation" if request.truncation is False else None,

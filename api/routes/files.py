@@ -13,10 +13,10 @@ from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
 
 from api import examples_bulk
+from api.awaited import CLIENT_CLOSED
 from api.forms import Form, receive
 from api.problems import Refusal
 from api.routes.jobs import Caller, Parts
-from api.routes.rerank import CLIENT_CLOSED
 from api.storing import writing
 from rerankq.bulk.api import (
     LEAST_KEPT_S,

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive
 
 from api import examples
 from api.auth import owner
 from api.front import Front, front
+from api.later import Later
 from api.pools import Pool
 from api.problems import Refusal
 from api.ranking import Forgotten, ranking
@@ -43,6 +46,7 @@ Wait = Annotated[
 @router.post("", status_code=202, response_model=Job, responses=examples.SUBMITTED)
 async def submit(
     request: Annotated[JobRequest, examples.JOB_REQUEST],
+    http: Request,
     caller: Caller,
     parts: Parts,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
@@ -51,10 +55,13 @@ async def submit(
     """Hand a job over. With 202 it is durable; poll `Location`, or wait there."""
     pool = parts.pools.of_model(request.model)
     submitted = await pool.submission.submit(request, owner=caller, idempotency_key=idempotency_key)
-    wait = _preferred_wait(prefer)
-    job = await pool.waiter.until_final(submitted.job_id, wait or 0)
+    return Later(http, partial(_submitted, pool, submitted.job_id, _preferred_wait(prefer)))
+
+
+async def _submitted(pool: Pool, job_id: str, wait: float | None, _: Receive) -> Response:
+    job = await pool.waiter.until_final(job_id, wait or 0)
     if job is None:
-        raise _unknown(submitted.job_id)
+        raise _unknown(job_id)
     headers = {"Location": f"/v1/jobs/{job.id}"}
     if wait is not None:
         headers["Preference-Applied"] = f"wait={wait:g}"

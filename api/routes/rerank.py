@@ -9,27 +9,19 @@ from fastapi import APIRouter, Body, Request, Response
 from pydantic import BaseModel, Discriminator, Tag
 
 from api import examples
+from api.awaited import Awaited
 from api.dialects import BY_PATH, AnyDialect, signed
-from api.dialects.base import Ranked
 from api.front import Front
-from api.joining import CallerGone
+from api.later import Later
 from api.pools import Pool
 from api.problems import Refusal
-from api.ranking import Forgotten, ranking
 from api.routes.jobs import Caller, Parts
 from api.submission import JOIN_S, Submitted
-from rerankq.ledger.records import JobRecord
 from rerankq.schema import JobRequest
-from rerankq.status import JobStatus
 
 router = APIRouter(tags=["rerank"], responses=examples.REFUSALS)
 
-CLIENT_CLOSED = 499  # nobody reads it but the access log, where it is what others write, too
 SUBMITTED_AT_ONCE = 16  # of the jobs of one request
-INLINE_RESULTS = 5_000  # writing more of them would be felt by other requests
-
-# A failed job's own code decides what the synchronous caller is told.
-_CALLERS_FAULT = frozenset({"query_too_long", "instruction_too_long", "instruction_not_supported"})
 
 _DESCRIPTION = """{forms}
 
@@ -40,33 +32,29 @@ seconds wait for one job. It is cancelled when the last of them has been gone fo
 async def answer(
     dialect: AnyDialect, request: Any, http: Request, front: Front, caller: str
 ) -> Response:
-    """Submit what the request asks for, wait for it, and say it in the request's own form.
+    """Submit what the request asks for; the response waits, and says it in the request's own form.
 
-    Raises: Refusal: as for a job; 422 or 500 if it failed, 503 if it took too long.
+    Raises: Refusal: as for a job.
     """
     http.scope["dialect"] = dialect
     seconds = front.settings.sync_timeout
     jobs = dialect.jobs(request)
     pool = front.pools.of_model(jobs[0].model)
     pool.submission.check_count(sum(len(job.documents) for job in jobs), dialect.sign)
-    submitted = await _submit(pool, jobs, caller, expires_in=seconds + JOIN_S + 1)
     try:
-        done = await pool.joined.until_final(submitted, seconds, http)
-    except CallerGone:
-        return Response(status_code=CLIENT_CLOSED)
-    succeeded = [job for job in done if job and job.status is JobStatus.SUCCEEDED]
-    if len(succeeded) < len(done):
-        raise await _failed(pool, submitted, done, seconds)
-    _check_uncut(dialect.uncut(request), succeeded)
-    ranked = [await _ranked(pool, job) for job in succeeded]
-    count = sum(len(each.results) for each in ranked)
-    args = (dialect, request, ranked)
-    body = _said(*args) if count <= INLINE_RESULTS else await asyncio.to_thread(_said, *args)
-    return Response(body, media_type="application/json")
-
-
-def _said(dialect: AnyDialect, request: Any, ranked: list[Ranked]) -> str:
-    return dialect.answer(request, ranked).model_dump_json()
+        submitted = await _submit(pool, jobs, caller, expires_in=seconds + JOIN_S + 1)
+    except Refusal as refusal:
+        raise refusal.with_names(request.names) from None
+    awaited = Awaited(
+        pool=pool,
+        submitted=submitted,
+        seconds=seconds,
+        answering=dialect.answering(request),
+        uncut=dialect.uncut(request),
+        max_tokens_per_doc=jobs[0].max_tokens_per_doc,
+        names=request.names,
+    )
+    return Later(http, awaited.response)
 
 
 async def _submit(
@@ -91,46 +79,6 @@ async def _submit(
             await pool.joined.give_up(submitted)
             raise errors[0]
     return submitted
-
-
-async def _failed(
-    pool: Pool, submitted: list[Submitted], jobs: list[JobRecord | None], seconds: float
-) -> Refusal:
-    # Nobody will come back for what is left, so it must not take a worker's time.
-    await pool.joined.give_up(submitted)
-    for job in jobs:
-        if job is not None and job.status is JobStatus.FAILED and job.error is not None:
-            status = 422 if job.error.code in _CALLERS_FAULT else 500
-            error = job.error
-            return Refusal(status, error.code, error.detail, field=error.field, limit=error.limit)
-    workers = len(await pool.fleet.ready())
-    detail = f"no ranking within {seconds:g} s ({workers} workers ready); use POST /v1/jobs to wait"
-    return Refusal(503, "timed_out", detail, limit=seconds, retry_after=1)
-
-
-def _check_uncut(field: str | None, jobs: list[JobRecord]) -> None:
-    """Raises: Refusal: 422, a document was cut and the request's `field` forbids it."""
-    cut = sum(job.truncated for job in jobs)
-    if field is not None and cut:
-        detail = f"{field}: {cut} of the documents do not fit the model unless they are cut"
-        raise Refusal(422, "document_too_long", detail, field=field)
-
-
-async def _ranked(pool: Pool, job: JobRecord) -> Ranked:
-    """Raises: Refusal: 503, its time ended before it was read."""
-    try:
-        results = await ranking(pool.ledger, job)
-    except Forgotten:
-        detail = "the ranking was kept for too short a time to be read; try again"
-        raise Refusal(503, "forgotten", detail, retry_after=1) from None
-    return Ranked(
-        id=job.id,
-        model=job.model,
-        created=job.created // 1000,
-        tokens=job.tokens,
-        truncated=job.truncated,
-        results=results,
-    )
 
 
 def _add(path: str, dialects: list[AnyDialect]) -> None:

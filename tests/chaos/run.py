@@ -59,6 +59,7 @@ def environment() -> dict[str, str]:
         "RERANKQ_DTYPE": "float32",
         "RERANKQ_LEASE_SECONDS": "5",
         "RERANKQ_RESULT_TTL": str(RESULT_TTL_S),
+        "RERANKQ_TOKEN_BUDGET": "2048",  # or each start would measure it for seconds
         "RERANKQ_VISIBILITY_TIMEOUT": "5",
     }
 

@@ -24,6 +24,7 @@ from rerankq import (
     JobStatus,
     NotFound,
     Result,
+    SettingsError,
 )
 
 PROBLEM = {"title": "t", "status": 422, "code": "invalid_request", "detail": "no", "field": "query"}
@@ -224,3 +225,15 @@ def test_the_environment_says_where(service: Service, monkeypatch: pytest.Monkey
     with Client() as client:
         client.queue()
     assert service.asked[0][2]["Authorization"] == "Bearer from-the-environment"
+
+
+@pytest.mark.parametrize("key", ["schlüssel", "key\n", "\udcff"])
+def test_a_key_that_no_header_can_carry_is_refused(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SettingsError, match="printable ASCII") as caught:
+        Client(api_key=key)
+    assert key not in str(caught.value)
+    monkeypatch.setenv("RERANKQ_API_KEY", key)
+    with pytest.raises(SettingsError, match="RERANKQ_API_KEY"):
+        AsyncClient()

@@ -7,8 +7,9 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,10 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from rerankq import Lane, Operator
+from api.__main__ import LONGEST_LAST_REQUEST_S
+from api.front import STOP_S
+from api.problems import STOPPING
+from rerankq import JobStatus, Lane, Operator
 from scripts.localsystem import LocalSystem
 from scripts.redis_server import free_port
 from tests.conftest import ROOT, clean_environment, eventually
@@ -157,6 +161,8 @@ def test_counts_add_up_and_survive_each_process_s_death(replica: Replica) -> Non
         assert len(replica.processes) == 2
         assert victim not in replica.processes
         assert counted() == expected
+    places = {path.stem.rpartition("_")[2] for path in replica.folder.glob("*.db")}
+    assert places == {"0", "1"}, "who follows a dead one counts on in its files"
 
 
 def test_a_process_that_dies_with_requests_leaves_none_in_progress(replica: Replica) -> None:
@@ -195,25 +201,55 @@ def test_they_end_together(replica: Replica) -> None:
     folder, processes = replica.folder, replica.processes
     child = replica.system.child("api")
     assert child.process is not None
-    child.process.terminate()
-    assert child.process.wait(15) == 0
+    with waiters(replica) as (reranks, poll):
+        began = time.monotonic()
+        child.process.terminate()
+        assert child.process.wait(15) == 0
+        assert time.monotonic() - began < LONGEST_LAST_REQUEST_S + STOP_S
+    for answer in (rerank.result() for rerank in reranks):
+        assert (answer.status_code, answer.json()["code"]) == (503, "stopping")
+        assert (answer.json()["message"], answer.headers["Retry-After"]) == (STOPPING.detail, "1")
+    assert (poll.result().status_code, poll.result().json()["status"]) == (200, "queued")
     assert not any(process.is_running() for process in processes)
     assert not folder.exists()
     replica.system.spawn(child)
     eventually(child.ready)
     eventually(lambda: len(replica.processes) == 2)
     assert replica.count("rerankq_http_requests_total", **SUBMIT) == 0, "emptied"
+    with Operator(replica.system.url) as operator:
+        assert operator.queue().backlog == 1, "who was told so waits no more; the other's job does"
+        operator.resume(Lane.INTERACTIVE)
+        assert operator.wait(poll.result().json()["id"], 20).status is JobStatus.SUCCEEDED
     orphans = replica.processes
     child.process.kill()
     child.process.wait(10)
     eventually(lambda: not any(process.is_running() for process in orphans))
 
 
+@contextlib.contextmanager
+def waiters(
+    replica: Replica,
+) -> Iterator[tuple[list[Future[httpx.Response]], Future[httpx.Response]]]:
+    """A synchronous request with each process, and a long poll; what they wait for is paused."""
+    with Operator(replica.system.url) as operator:
+        operator.pause(Lane.INTERACTIVE)
+        job = operator.submit("polled", ["d"])
+    with ThreadPoolExecutor(3) as pool, replica.each() as both:
+        body = BODY | {"query": "the end"}
+        reranks = [pool.submit(http.post, "/v1/rerank", json=body) for http in both]
+        poll = pool.submit(both[0].get, f"/v1/jobs/{job.id}", params={"wait": 60})
+        eventually(lambda: replica.count("rerankq_http_requests_in_progress") == 4)
+        yield reranks, poll
+
+
 def test_they_start_without_a_stdin(replica: Replica) -> None:
     """The socket they share had its number, and each ended with a traceback, for ever."""
     port = free_port()
     api = f"exec {sys.executable} -m api --workers 2 --port {port} 0<&-"
-    env = clean_environment(RERANKQ_REDIS_URL=replica.system.redis_url)
+    env = clean_environment(
+        RERANKQ_REDIS_URL=replica.system.redis_url,
+        PROMETHEUS_MULTIPROC_DIR="/nowhere/at/all",  # theirs is another
+    )
     with subprocess.Popen(["sh", "-c", api], cwd=ROOT, env=env) as process:
         try:
             eventually(lambda: answers(port) or process.poll() is not None)

@@ -19,7 +19,9 @@ GOOD = {"query": "q", "documents": ["d"]}
 
 @pytest.fixture(scope="module")
 def http(start_system: StartSystem) -> Iterator[httpx.Client]:
-    system: LocalSystem = start_system(workers=0, max_documents="10", max_body_bytes="4194304")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PROMETHEUS_MULTIPROC_DIR", "/nowhere/at/all")
+        system: LocalSystem = start_system(workers=0, max_documents="10", max_body_bytes="4194304")
     with httpx.Client(base_url=system.url, timeout=30) as http:
         yield http
         assert http.get("/v1/queue").json()["backlog"] == 0
@@ -260,6 +262,52 @@ def test_a_wrong_header_is_named(http: httpx.Client) -> None:
 def test_unknown_paths_and_methods_are_problems(http: httpx.Client) -> None:
     refused(http.get("/v2/nothing"), 404, "not_found")
     refused(http.put("/v1/jobs"), 405, "method_not_allowed")
+
+
+@pytest.mark.parametrize("tail", ["%0a", "%0A%0A", "%0d%0a", "/", "%2f", "%00", "%20", ";x"])
+def test_a_path_with_something_behind_it_is_another(http: httpx.Client, tail: str) -> None:
+    """The framework takes one with a line feed for the path itself."""
+    for path in ("/v1/rerank", "/v1/jobs"):
+        refused(http.post(path + tail, json=GOOD), 404, "not_found")
+    for path in ("/metrics", "/livez", "/v1/jobs/job_0"):
+        refused(http.get(path + tail), 404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("path", "change", "words"),
+    [
+        ("/v1/jobs", {"query": 7}, "query: must be a string"),
+        ("/v1/jobs", {"documents": "d"}, "documents: must be a list"),
+        ("/v1/jobs", {"documents": []}, "documents: must have at least 1, has 0"),
+        ("/v1/jobs", {"documents": [{}]}, "documents.0.text: is required"),
+        ("/v1/jobs", {"top_n": "3"}, "top_n: must be a whole number"),
+        ("/v1/jobs", {"top_n": 0}, "top_n: must be at least 1"),
+        ("/v1/jobs", {"expires_in": 10**9}, "expires_in: must be at most 2592000"),
+        ("/v1/jobs", {"expires_in": 0}, "expires_in: must be more than 0"),
+        ("/v1/jobs", {"lane": "fast"}, "lane: must be 'interactive' or 'bulk'"),
+        ("/v1/jobs", {"raw_scores": 1}, "raw_scores: must be true or false"),
+        ("/v1/jobs", {"metadata": []}, "metadata: must be an object"),
+        ("/v1/rerank", {"query": None}, "query: must be a string"),
+        ("/v1/rerank", {"top_n": 1.5}, "top_n: must be a whole number"),
+        ("/v1/rerank", {"return_documents": "perhaps"}, "return_documents: must be true or false"),
+        ("/v1/rerank", {"rank_fields": ["a"] * 65}, "rank_fields: must have at most 64, has 65"),
+    ],
+)
+def test_a_refusal_says_what_was_expected_in_plain_words(
+    http: httpx.Client, path: str, change: dict[str, Any], words: str
+) -> None:
+    answer = http.post(path, json=GOOD | change)
+    assert refused(answer, 422, "invalid_request")["detail"] == words
+
+
+def test_a_body_that_is_no_object_is_told_so(http: httpx.Client) -> None:
+    for path in ("/v1/jobs", "/v1/rerank"):
+        told = refused(http.post(path, json=[]), 422, "invalid_request")
+        assert told["detail"] == "body: must be an object"
+
+
+def test_a_folder_for_metrics_that_is_none_of_ours_is_left_alone(http: httpx.Client) -> None:
+    assert "rerankq_http_requests_total{" in http.get("/metrics").text
 
 
 @pytest.mark.parametrize("part", [":in", ":out", ":echo"])

@@ -19,7 +19,7 @@ from tests.conftest import clean_environment
 def rerankq(system: LocalSystem | None, *args: str, stdin: str = "") -> tuple[int, str, str]:
     url = system.url if system else "http://127.0.0.1:9"
     done = subprocess.run(
-        [sys.executable, "-c", "import sys; from rerankq.cli import main; sys.exit(main())", *args],
+        [sys.executable, "-m", "rerankq.cli", *args],
         env=clean_environment(RERANKQ_URL=url),
         input=stdin,
         capture_output=True,

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from rerankq import Lane, Operator
+from rerankq import JobStatus, Lane, Operator
 from scripts.localsystem import LocalSystem
 from tests.conftest import StartSystem, eventually
 
@@ -153,7 +153,8 @@ def test_a_problem_of_the_request_is_told_in_the_dialect_s_form(
         (good | {documents: ["x" * 70_000]}, 413, "the limit of 65536"),
         (good | {"model": "gpt-5"}, 404, "models/demo"),
         (good | {"instruct": "one", "prompt": "another"}, 422, "prompt"),
-        (good | {query: "word " * 2_000}, 422, "query: "),
+        (good | {query: "word " * 2_000}, 422, f"{query}: "),
+        (good | {"prompt": "word " * 2_000}, 422, "prompt: "),
         (b"{", 400, "not JSON"),
     ]
     for body, status, words in wrong:
@@ -187,7 +188,8 @@ def test_what_needs_no_key_is_listed(system: LocalSystem) -> None:
     shut = {path for path in openapi["paths"] if httpx.get(system.url + path).status_code == 401}
     assert openapi["paths"].keys() - shut == {"/", "/livez", "/readyz", "/health", "/metrics"}
     assert httpx.get(f"{system.url}/docs").status_code == 200
-    assert httpx.get(f"{system.url}/nothing").status_code == 401
+    for path in ("/nothing", "/livez%0a", "/metrics%0a", "/v1/rerank%0a"):
+        assert httpx.get(system.url + path).status_code == 401
 
 
 def test_a_job_belongs_to_the_key(system: LocalSystem, http: httpx.Client) -> None:
@@ -250,6 +252,16 @@ def test_who_forbids_it_gets_no_ranking_of_cut_texts(
     refused(http.post(call.path, json=body | {field: False}), call, status, f"{field}: 1 of the")
 
 
+def test_what_the_caller_has_cut_is_said_by_both_fields(http: httpx.Client) -> None:
+    body = MAJORITY.body(QUERY, DOCUMENTS) | {"truncation": False, "max_tokens_per_doc": 2}
+    answer = http.post(MAJORITY.path, json=body)
+    refused(
+        answer, MAJORITY, 422, "truncation: 4 of the documents do not fit max_tokens_per_doc: 2"
+    )
+    assert (answer.json()["field"], answer.json()["limit"]) == ("truncation", 2)
+    assert http.post(MAJORITY.path, json=body | {"max_tokens_per_doc": 50}).is_success
+
+
 def test_the_examples_of_the_document_are_answered(http: httpx.Client) -> None:
     paths = http.get("/openapi.json").json()["paths"]
     for path in {call.path for call in CALLS}:
@@ -283,6 +295,23 @@ def test_a_full_backlog_is_429_in_each_form(system: LocalSystem, http: httpx.Cli
             answer = http.post(call.path, json=call.body("too many", ["d"]))
             refused(answer, call, 429, f"the limit is {MAX_BACKLOG}")
             assert int(answer.headers["Retry-After"]) >= 1
+
+
+def test_what_is_cancelled_meanwhile_is_503_in_each_form(
+    system: LocalSystem, http: httpx.Client
+) -> None:
+    def withdrawn(call: Call) -> httpx.Response:
+        return http.post(call.path, json=call.body(f"withdrawn {call.path} {call.names}", ["d"]))
+
+    with paused(system) as operator, ThreadPoolExecutor(len(CALLS)) as pool:
+        answers = [pool.submit(withdrawn, call) for call in CALLS]
+        eventually(lambda: operator.queue().backlog == len(CALLS), 2)
+        operator.cancel(next(operator.jobs(JobStatus.QUEUED)).id)
+        operator.purge(Lane.INTERACTIVE)
+        for call, answer in zip(CALLS, answers, strict=True):
+            refused(answer.result(), call, 503, "cancelled by its caller or by an operator")
+            assert answer.result().json()["code"] == "cancelled"
+            assert int(answer.result().headers["Retry-After"]) >= 1
 
 
 def test_no_ranking_in_time_is_503_in_each_form(system: LocalSystem, http: httpx.Client) -> None:

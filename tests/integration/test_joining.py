@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import psutil
 import pytest
 import redis
 
@@ -65,11 +66,11 @@ def test_the_job_is_cancelled_when_the_last_has_gone(
     assert paused.queue().backlog == 0
 
 
-def asked(system: LocalSystem, number: int) -> socket.socket:
+def asked(system: LocalSystem, request: dict[str, Any]) -> socket.socket:
     """A caller that has sent its request and waits."""
     where = urlsplit(system.url)
     caller = socket.create_connection((where.hostname, where.port))
-    body = json.dumps(request_of(number)).encode()
+    body = json.dumps(request).encode()
     head = "POST /v1/rerank HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     caller.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
     return caller
@@ -77,6 +78,24 @@ def asked(system: LocalSystem, number: int) -> socket.socket:
 
 def request_of(number: int) -> dict[str, Any]:
     return {"query": f"caller {number}", "documents": [f"document {n}" for n in range(10)]}
+
+
+def test_the_texts_of_callers_who_wait_are_not_held(
+    demo_system: LocalSystem, paused: Operator
+) -> None:
+    """Each was, twice, by the framework's own variables."""
+    process = demo_system.child("api").process
+    assert process is not None
+    api, memory, callers = psutil.Process(process.pid), [], []
+    for n in range(1, 41):
+        body = {"query": f"large {n}", "documents": [f"{n} word " * 100_000]}
+        callers.append(asked(demo_system, body))
+        eventually(lambda n=n: paused.queue().backlog == n)
+        memory.append(api.memory_info().rss)
+    for caller in callers:
+        caller.close()
+    eventually(lambda: paused.queue().backlog == 0)
+    assert memory[-1] - memory[4] < 20e6
 
 
 def pairs_scored(system: LocalSystem) -> int:
@@ -107,7 +126,7 @@ def test_a_hundred_callers_that_go_cost_nothing_but_one_that_comes_back(
         worker.send_signal(signal.SIGSTOP)
         try:
             gone = cancelled()
-            callers = [asked(demo_system, number) for number in range(100)]
+            callers = [asked(demo_system, request_of(n)) for n in range(100)]
             waiting = Lane.INTERACTIVE
             eventually(lambda: operator.queue().lanes[waiting].waiting == 100)
             for caller in callers:

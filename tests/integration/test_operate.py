@@ -36,9 +36,8 @@ def alice(system: LocalSystem) -> Iterator[Operator]:
 
 def cli(system: LocalSystem, *args: str, stdin: str = "") -> tuple[int, str, str]:
     env = clean_environment(RERANKQ_URL=system.url, RERANKQ_API_KEY=KEYS["alice"])
-    code = "import sys; from rerankq.cli import main; sys.exit(main())"
     done = subprocess.run(
-        [sys.executable, "-c", code, *args],
+        [sys.executable, "-m", "rerankq.cli", *args],
         env=env,
         input=stdin,
         capture_output=True,

@@ -42,11 +42,37 @@ def test_a_key_owns_by_its_name_or_its_digest() -> None:
     refused(keys, f"Bearer sha256:{digest}")
 
 
-@pytest.mark.parametrize("text", ["a b c", "näme key", "x" * 65 + " key"])
-def test_a_key_that_cannot_be_is_refused_and_not_repeated(text: str) -> None:
-    with pytest.raises(SettingsError) as caught:
+@pytest.mark.parametrize(
+    "text",
+    ["a b c", "näme key", "x" * 65 + " key", "schlüssel", "ann ключ", "\udcff", "a\x01b", "\x7f"],
+)
+def test_a_key_that_cannot_be_is_refused_and_not_repeated(text: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="RERANKQ_API_KEYS=") as caught:
         Keys([text])
     assert text not in str(caught.value)
+    file = tmp_path / "keys"
+    file.write_text(f"# ours\n{text}\n", encoding="utf-8", errors="surrogateescape")
+    with pytest.raises(SettingsError, match=r"RERANKQ_API_KEYS_FILE=.*(line 2|decode)") as caught:
+        Keys([], str(file))
+    assert text not in str(caught.value)
+
+
+def test_a_caller_whose_key_no_key_can_be_is_told_so() -> None:
+    keys = Keys(["ascii"])
+    for given in ("schlüssel", "schlüssel".encode().decode("latin-1"), "\xff"):
+        with pytest.raises(Refusal) as caught:
+            keys.owner(f"Bearer {given}")
+        assert caught.value.problem.status == 401
+        assert "printable ASCII" in caught.value.problem.detail
+
+
+def test_a_file_as_editors_write_it(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_bytes("\ufeffann one#two\r\n\t# Schlüssel\r\nbob three\t# of Böb\r\n".encode())
+    keys = Keys([], str(file))
+    assert keys.owner("Bearer one#two") == "name:ann"
+    assert keys.owner("Bearer three") == "name:bob"
+    refused(keys, "Bearer one")
 
 
 def test_the_file_is_read_again_when_it_changes(

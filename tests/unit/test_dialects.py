@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from api import dialects
 from api.dialects import DIALECTS, AnyDialect, cohere, infinity, tei, vllm, voyage
 from api.dialects.base import Ranked
+from api.problems import Refusal
 from rerankq.schema import JobRequest, Problem, Result
 from tests.conftest import ROOT
 
@@ -39,8 +40,8 @@ def jobs(dialect: AnyDialect, **body: Any) -> list[JobRequest]:
 
 
 def answer(dialect: AnyDialect, *rankings: Ranked, **body: Any) -> Any:
-    said = dialect.answer(dialect.request.model_validate(body), rankings).model_dump_json()
-    return json.loads(said)
+    answering = dialect.answering(dialect.request.model_validate(body))
+    return json.loads(answering(rankings).model_dump_json())
 
 
 def wrong(dialect: AnyDialect, **body: Any) -> dict[str, Any]:
@@ -88,6 +89,30 @@ def test_an_instruction_has_three_names(dialect: AnyDialect, body: dict[str, Any
     both = wrong(dialect, **body, instruct="one", prompt="another")
     assert both["field"] == "prompt"
     assert wrong(dialect, **body, prompt=" ")["field"] == "prompt"
+
+
+@each
+def test_a_field_is_called_as_the_caller_calls_it(
+    dialect: AnyDialect, body: dict[str, Any]
+) -> None:
+    for name in ("instruction", "instruct", "prompt"):
+        request = dialect.request.model_validate(body | {name: "find it"})
+        refusal = Refusal(422, "c", "instruction: too long", field="instruction", limit=7)
+        told = refusal.with_names(request.names).problem
+        assert (told.field, told.detail, told.limit) == (name, f"{name}: too long", 7)
+    other = Refusal(422, "c", "query: too long", field="query")
+    field = next(iter(body))
+    assert other.with_names(request.names).problem.detail == f"{field}: too long"
+
+
+@each
+def test_nothing_is_held_that_does_not_go_back(dialect: AnyDialect, body: dict[str, Any]) -> None:
+    """While its jobs are waited for: many callers' documents would be."""
+    texts = dialect.sign
+    request = dialect.request.model_validate(body | {texts: ["a long text", "and another"]})
+    held = [cell.cell_contents for cell in dialect.answering(request).__closure__ or ()]
+    assert "text" not in repr(held)
+    assert all(cell is not request for cell in held)
 
 
 @each
@@ -150,7 +175,7 @@ def test_what_is_ranked_of_an_object() -> None:
     lacking = wrong(cohere.V1, query="q", documents=documents, rank_fields=["lost"])
     assert lacking == {
         "field": "documents.0.lost",
-        "msg": "Field required",
+        "msg": "is required",
         "type": "wrong_field",
     }
     number = wrong(cohere.V1, query="q", documents=documents, rank_fields=["n"])

@@ -1,14 +1,15 @@
-"""Bodies that never end."""
+"""Bodies that never end, and requests that are ended."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from api import middleware
-from api.middleware import BodyLimit
+from api.middleware import BodyLimit, RequestContext
 from api.problems import Refusal
 
 
@@ -36,6 +37,34 @@ def test_a_body_that_stalls_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         )
     assert caught.value.problem.status == 408
     assert caught.value.problem.field == "body"
+
+
+def test_what_the_end_of_the_process_cuts_off_is_told_so() -> None:
+    """And not left to the server, whose 500 no client tries again."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.Event().wait()
+
+    async def run() -> list[Message]:
+        told: list[Message] = []
+
+        async def receive() -> Message:
+            raise AssertionError
+
+        async def send(message: Message) -> None:
+            told.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": "/v2/rerank", "headers": []}
+        request = asyncio.create_task(RequestContext(app)(scope, receive, send))
+        await asyncio.sleep(0)
+        request.cancel()
+        await request
+        return told
+
+    head, body = asyncio.run(run())
+    assert head["status"] == 503
+    assert dict(head["headers"])[b"retry-after"] == b"1"
+    assert {"code", "id", "message"} <= json.loads(body["body"]).keys(), "in the path's form"
 
 
 def test_waiting_for_the_caller_to_leave_has_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from rerankq.bulk import storage
+from rerankq.bulk.formats import results
 from rerankq.bulk.formats.openai import READER, WRITER, error_line
 from rerankq.bulk.records import Bad, Record, Scored
 from rerankq.bulk.spec import BatchSpec
@@ -44,9 +45,12 @@ def only_record(spec: BatchSpec) -> Record:
     return told
 
 
+def scored(record: Record) -> Scored:
+    return Scored(record, [0.0, 2.0, 2.0][: len(record.documents)], [1], 30, "m", "r")
+
+
 def written(spec: BatchSpec, record: Record) -> dict[str, Any]:
-    scored = Scored(record, [0.0, 2.0, 2.0][: len(record.documents)], [1], 30, "m", "r")
-    told: dict[str, Any] = json.loads(WRITER.part(spec, [scored]))
+    told: dict[str, Any] = json.loads(WRITER.part(spec, [scored(record)]))
     return told
 
 
@@ -75,10 +79,38 @@ def test_a_line_has_options_of_its_own(tmp_path: Path) -> None:
     spec = batch(tmp_path, LINE | {"body": BODY | own}, top_k=2, models=("m", "alias"))
     record = only_record(spec)
     assert record.instruction == "find it"
-    results = written(spec, record)["response"]["body"]["results"]
-    assert [result["document"] for result in results] == [{"text": "b"}]
+    told = written(spec, record)["response"]["body"]["results"]
+    assert [result["document"] for result in told] == [{"text": "b"}]
     of_batch = batch(tmp_path, LINE, top_k=2)
     assert len(written(of_batch, only_record(of_batch))["response"]["body"]["results"]) == 2
+
+
+@pytest.mark.parametrize("of_batch", [False, True])
+@pytest.mark.parametrize(
+    ("own", "raw"),
+    [
+        ({"raw_scores": True}, True),
+        ({"raw_scores": False}, False),
+        ({"use_activation": False}, True),
+        ({"softmax": True}, False),
+        ({"raw_scores": None}, None),
+    ],
+)
+def test_a_line_s_own_value_goes_before_the_batch_s(
+    tmp_path: Path, own: dict[str, Any], raw: bool | None, of_batch: bool
+) -> None:
+    spec = batch(tmp_path, LINE | {"body": BODY | own}, raw_scores=of_batch)
+    told = written(spec, only_record(spec))["response"]["body"]["results"]
+    expected = of_batch if raw is None else raw
+    assert told[2]["relevance_score"] == (0.0 if expected else 0.5)
+
+
+def test_a_line_that_asks_for_all_gets_all(tmp_path: Path) -> None:
+    for fields, count in (({"top_n": 0}, 3), ({"top_n": None}, 2), ({"top_k": 1}, 1)):
+        spec = batch(tmp_path, LINE | {"body": BODY | fields}, top_k=2)
+        record = only_record(spec)
+        assert len(written(spec, record)["response"]["body"]["results"]) == count
+        assert len(results.results(spec, scored(record))) == count, "whatever the output's form"
 
 
 def test_the_same_line_has_the_same_id_in_every_batch(tmp_path: Path) -> None:
@@ -108,7 +140,6 @@ def test_the_same_line_has_the_same_id_in_every_batch(tmp_path: Path) -> None:
         ({**LINE, "body": BODY | {"documents": [{}]}}, "invalid_record", "body.documents.0.text"),
         ({**LINE, "body": BODY | {"max_tokens_per_doc": 9}}, "invalid_record", "body.max_tokens"),
         ({**LINE, "body": BODY | {"truncation": False}}, "invalid_record", "body.truncation"),
-        ({**LINE, "body": BODY | {"use_activation": False}}, "invalid_record", "body.raw_scores"),
     ],
 )
 def test_a_wrong_line_is_bad_and_the_next_is_read(

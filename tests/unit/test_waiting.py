@@ -27,6 +27,20 @@ class CountingLedger:
         return SimpleNamespace(status=self.status)
 
 
+def test_all_waits_end_with_the_process() -> None:
+    async def run() -> Any:
+        waiter = Waiter(CountingLedger())  # type: ignore[arg-type]
+        waiter._hear(SUBSCRIBED)
+        waiting = asyncio.create_task(waiter.until_final(JOB, 60, time.monotonic()))
+        await asyncio.sleep(0)
+        assert not waiter.ending
+        waiter.end_waits(time.monotonic() + 0.01)
+        assert waiter.ending
+        return await waiting, await waiter.until_final(JOB, 60)
+
+    assert [job.status for job in asyncio.run(run())] == [JobStatus.QUEUED] * 2
+
+
 def waited(*heard: Any, subscribed_after: bool = False, made: bool = True) -> int:
     """Reads of a job of which this is heard before the wait begins, and its end during it."""
 

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 TRIAL_TOKENS, TRIALS = 2_048, 3
+HOPELESS = 3.0  # times as long; on a busy machine a pass over all cores may take seconds
 # How allocators say it that have no error of their own: the CPU's, cuBLAS's.
 NO_MEMORY = ("can't allocate memory", "ALLOC_FAILED")
 # What the later of two ways must win: in batches larger than the trial's the first gains more.
@@ -73,7 +74,7 @@ class HostedEngine:
         for way in ways:
             self._lanes = way
             runs.append(self.prepare(pairs))
-        return ways[preferred(least_times(runs, TRIALS), GAIN)]
+        return ways[preferred(least_times(runs, TRIALS, HOPELESS), GAIN)]
 
     def _measured_budget(self, sample: Pair) -> int:
         def score(pairs: Sequence[Pair]) -> None:

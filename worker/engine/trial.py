@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 
 
-def least_times(runs: Sequence[Callable[[], object]], rounds: int) -> list[float]:
+def least_times(
+    runs: Sequence[Callable[[], object]], rounds: int, hopeless: float = math.inf
+) -> list[float]:
     """Least seconds of each, taken in turn.
 
     The least, because whatever else happens, a first call included, can only make a run longer.
+
+    Args:
+        hopeless: what took so many times as long as another is not run again.
     """
-    seconds: list[list[float]] = [[] for _ in runs]
-    for _ in range(rounds):
-        for run, mine in zip(runs, seconds, strict=True):
+    least = [math.inf for _ in runs]
+    for number in range(rounds):
+        for index, run in enumerate(runs):
+            if number and least[index] > hopeless * min(least):
+                continue
             started = time.perf_counter()
             run()
-            mine.append(time.perf_counter() - started)
-    return [min(mine) for mine in seconds]
+            least[index] = min(least[index], time.perf_counter() - started)
+    return least
 
 
 def preferred(costs: Sequence[float], noise: float) -> int:

@@ -19,6 +19,7 @@ from rerankq.bulk.records import Bad, Record, Scored
 from rerankq.bulk.spec import BatchSpec
 from rerankq.rerank_form import RerankRequest
 from rerankq.schema import Problem
+from rerankq.words import in_words
 
 LONGEST_ID = 512  # characters of a custom_id
 # Of what a line can be refused for; everything else is 422.
@@ -38,7 +39,7 @@ def _record(spec: BatchSpec, line: int, fields: dict[str, Any]) -> Record:
     if fields.get("url") not in ENDPOINTS:
         raise wrong(f"url must be one of {', '.join(ENDPOINTS)}")
     request = _request(fields.get("body"))
-    _refuse_options_of_one_request(spec, request)
+    _refuse_options_of_one_request(request)
     if spec.models and request.model is not None and request.model not in spec.models:
         known = ", ".join(spec.models)
         raise Wrong("model_mismatch", f"body.model is none of this batch's: {known}")
@@ -47,10 +48,7 @@ def _record(spec: BatchSpec, line: int, fields: dict[str, Any]) -> Record:
         query=request.query,
         documents=request.texts[: spec.depth],
         query_id=custom_id,
-        source={
-            "top_n": request.best,
-            "return_documents": request.return_documents,
-        },
+        source=_own_options(request),
         instruction=request.task,
     )
 
@@ -66,10 +64,10 @@ def _request(body: object) -> RerankRequest:
         parts = [str(part) for part in first["loc"] if not str(part).startswith("(")]
         parts += [first["ctx"]["field"]] if "field" in first.get("ctx", {}) else []
         field = ".".join(["body", *parts])[:300]
-        raise wrong(f"{field}: {first['msg'].removeprefix('Value error, ')}") from None
+        raise wrong(f"{field}: {in_words(first)}") from None
 
 
-def _refuse_options_of_one_request(spec: BatchSpec, request: RerankRequest) -> None:
+def _refuse_options_of_one_request(request: RerankRequest) -> None:
     """What `/v1/rerank` honours and a line cannot have for itself.
 
     Raises: Wrong.
@@ -77,11 +75,22 @@ def _refuse_options_of_one_request(spec: BatchSpec, request: RerankRequest) -> N
     lacking = {
         "max_tokens_per_doc": bool(request.max_tokens_per_doc),
         "truncation": request.truncation is False,
-        "raw_scores": request.raw and not spec.raw_scores,
     }
     for field, asked in lacking.items():
         if asked:
             raise wrong(f"body.{field}: a line of a batch cannot ask for this")
+
+
+def _own_options(request: RerankRequest) -> dict[str, Any]:
+    """What the line says itself, as a batch calls it; see `results.as_asked`."""
+    own: dict[str, Any] = {}
+    if request.top_n is not None or request.top_k is not None:
+        own["top_k"] = request.best
+    if request.return_documents is not None:
+        own["return_documents"] = request.return_documents
+    if request.raw_if_said is not None:
+        own["raw_scores"] = request.raw_if_said
+    return own
 
 
 def _custom_id(fields: Mapping[str, Any]) -> str | None:
@@ -108,7 +117,7 @@ def _lines(spec: BatchSpec, scored: Scored) -> Iterator[str]:
 
 def _answer(spec: BatchSpec, scored: Scored, name: str) -> dict[str, Any]:
     """As `RerankResponse` has it."""
-    ranked = results(_as_asked(spec, scored.record), scored)
+    ranked = results(spec, scored)
     return {
         "id": f"rerank_{name}",
         "object": "rerank",
@@ -122,16 +131,6 @@ def _answer(spec: BatchSpec, scored: Scored, name: str) -> dict[str, Any]:
             "truncated": len(scored.truncated),
         },
     }
-
-
-def _as_asked(spec: BatchSpec, record: Record) -> BatchSpec:
-    """The batch's options, where the line has none of its own."""
-    if spec.input_format != "openai":
-        return spec
-    names = {"top_n": "top_k", "return_documents": "return_documents"}
-    own = {name: record.source.get(field) for field, name in names.items()}
-    update = {name: value for name, value in own.items() if value is not None}
-    return spec.model_copy(update=update) if update else spec
 
 
 def _name(record: Record) -> str:

@@ -6,13 +6,14 @@ import struct
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from rerankq.bulk.records import Scored
+from rerankq.bulk.records import Record, Scored
 from rerankq.bulk.spec import BatchSpec
 from rerankq.scores import shown
 
 
 def results(spec: BatchSpec, scored: Scored) -> list[dict[str, Any]]:
     """Best first: `index`, `id`?, `relevance_score`, `document`?, `truncated`?, as a job's are."""
+    spec = as_asked(spec, scored.record)
     cut = set(scored.truncated)
     told: list[dict[str, Any]] = []
     for place in scored.ranking(spec.top_k):
@@ -26,6 +27,13 @@ def results(spec: BatchSpec, scored: Scored) -> list[dict[str, Any]]:
             result["truncated"] = True
         told.append(result)
     return told
+
+
+def as_asked(spec: BatchSpec, record: Record) -> BatchSpec:
+    """The batch's options, but for those that a request of OpenAI's form has of its own."""
+    if spec.input_format != "openai" or not record.source:
+        return spec
+    return spec.model_copy(update=record.source)
 
 
 class Place(NamedTuple):
@@ -49,6 +57,7 @@ def places(spec: BatchSpec, scored: Scored) -> Iterator[Place]:
     Evaluators sort by score alone, break ties by name and may hold scores in 32 bits. So a score
     that ties is lowered by as little as 32 bits can show: what is evaluated is our order.
     """
+    spec = as_asked(spec, scored.record)
     named: set[str] = set()
     above: float | None = None
     for index in scored.ranking(None):
