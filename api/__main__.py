@@ -50,7 +50,7 @@ def main() -> int:
         tracing.start("rerankq-api")
         return _serve(settings, args)
     except SettingsError as error:
-        print(error, file=sys.stderr)
+        startup.refuse(error)
         return startup.EXIT_USAGE
 
 

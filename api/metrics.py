@@ -13,12 +13,16 @@ from prometheus_client import Counter, Gauge, Histogram, Metric, disable_created
 from prometheus_client.registry import Collector
 
 from api import replica
+from rerankq.ledger.batches import LOST
 from rerankq.status import JobStatus, Lane
 
 Labels = tuple[str, ...]
 
-# Codes of failures that are not their caller's; alerts name them too.
-OUR_FAULT = ("out_of_memory", "scoring_failed", "unreadable", "worker_lost")
+# Codes of failures that are not their caller's, of jobs and of batches; alerts name them too.
+OUR_FAULT = (
+    *("out_of_memory", "scoring_failed", "unreadable", "worker_lost"),
+    *("internal", "storage_failed"),
+)
 
 disable_created_metrics()  # a second series for each counter, which nobody reads
 
@@ -123,14 +127,21 @@ JOBS = LedgerMetric(
 FAILURES = LedgerMetric(
     "rerankq_job_failures",
     "counter",
-    "Failed jobs by the code of their error.",
+    "Failed jobs and batches by the code of their error.",
     ("code",),
     ((code,) for code in OUR_FAULT),
+)
+LOST_LINES = LedgerMetric(
+    "rerankq_batch_lines_lost",
+    "counter",
+    "Lines of batches that by our fault have no score, by their code.",
+    ("code",),
+    ((code,) for code in LOST),
 )
 OF_QUEUES = (QUEUE_WAITING, QUEUE_IN_FLIGHT, QUEUE_OLDEST, BACKLOG_TOKENS, DRAIN_SECONDS, WORKERS)
 
 
 def forget_ledger() -> None:
     """Redis is away: show nothing rather than what was true once."""
-    for metric in (*OF_QUEUES, REDIS_MEMORY, JOBS, FAILURES):
+    for metric in (*OF_QUEUES, REDIS_MEMORY, JOBS, FAILURES, LOST_LINES):
         metric.forget()

@@ -8,7 +8,7 @@ from kombu import Exchange, Queue
 
 from rerankq import tls
 from rerankq.errors import SettingsError
-from rerankq.ledger.keys import TASK_RERANK, queue_of
+from rerankq.ledger.keys import TASK_RERANK, booked_of, queue_of
 from rerankq.settings import Settings
 from rerankq.status import Lane
 
@@ -36,6 +36,7 @@ def make_app(settings: Settings, *, name: str = "rerankq") -> Celery:
         task_default_queue=queues[Lane.BULK],
         result_expires=settings.result_ttl,
         broker_transport_options={
+            **booked_of(settings.further),
             "visibility_timeout": settings.visibility_timeout,
             # By default a killed worker's message came back 95 s after a time-out of 10 s.
             "unacked_restore_interval": 5,

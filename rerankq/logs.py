@@ -5,8 +5,10 @@ Only names, counts and times are logged: never a query, a document, a key or a R
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
 import sys
 import time
 from contextvars import ContextVar
@@ -98,3 +100,29 @@ def set_up(settings: Settings) -> None:
     root.setLevel(settings.log_level.upper())
     for noisy in _NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def adopt_libraries() -> None:
+    """Take the handlers away that libraries gave their loggers when they were imported."""
+    for logger in logging.root.manager.loggerDict.values():
+        if isinstance(logger, logging.Logger) and logger.handlers:
+            logger.handlers.clear()
+            logger.propagate = True
+
+
+def as_json(level: int, logger: str, message: str) -> str:
+    """The line that a logger would write in JSON, for who cannot use one."""
+    return JsonFormatter().format(_record(level, logger, message))
+
+
+def write_past_loggers(level: int, logger: str, message: str) -> None:
+    """A line in this process's form, for a signal's handler: it may have interrupted the logger
+    in the middle of a write."""
+    form = logging.getLogger().handlers[0].formatter or TextFormatter()
+    line = form.format(_record(level, logger, message)) + "\n"
+    with contextlib.suppress(OSError):  # nobody reads; that must not keep a process from ending
+        os.write(2, line.encode())
+
+
+def _record(level: int, logger: str, message: str) -> logging.LogRecord:
+    return logging.LogRecord(logger, level, "", 0, message, None, None)

@@ -234,7 +234,9 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least level that is logged."
     )
-    log_format: Literal["json", "text"] = Field("json", description="One object, or one line.")
+    log_format: Literal["json", "text"] = Field(
+        "json", description="Each line one object, also what is only printed; or text for people."
+    )
 
     @property
     def further(self) -> str | None:

@@ -244,6 +244,8 @@ class LocalSystem:
             time.sleep(0.05)
 
     def _last_words(self, child: Child) -> str:
+        if not self._log_to_files:
+            return "; its own last line says why"
         path = self.folder / "logs" / f"{child.name}.log"
         return f":\n{path.read_text()[-2000:]}" if path.exists() else ""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rerankq.errors import SettingsError
 from rerankq.settings import Settings
-from scripts.localsystem import LocalSystem, StartFailed
+from scripts.localsystem import DEMO_MODEL, ROOT, LocalSystem, StartFailed
 from scripts.redis_server import NoRedis, is_free
 
 DEFAULT_PORT = 8000
@@ -23,11 +23,14 @@ def main() -> int:
     env = dict(os.environ)
     if env.get("MODEL"):
         env["RERANKQ_MODEL"] = env["MODEL"]
+    env.setdefault("RERANKQ_MODEL", DEMO_MODEL)
     env.setdefault("RERANKQ_LOG_FORMAT", "text")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     system: LocalSystem | None = None
     try:
-        Settings.from_env(env)
+        settings = Settings.from_env(env)
+        for model in (settings.model, *settings.models):
+            _check_folder(model)
         workers = _number(env, "WORKERS", 0, 64)
         api_processes = _number(env, "API_PROCESSES", 1, 64)
         system = LocalSystem(
@@ -62,6 +65,16 @@ def _number(env: dict[str, str], name: str, least: int, most: int) -> int | None
     if not text.isdecimal() or not least <= int(text) <= most:
         raise SettingsError(f"{name}={text!r}: must be a whole number, {least} to {most}")
     return int(text)
+
+
+def _check_folder(model: str) -> None:
+    """What is meant as a path is one; said at once, and not after a hub was asked for it.
+
+    The models shipped here are named by their folders without a dot in front, as hub ids are.
+    """
+    top = model.partition("/")[0]
+    if (top.startswith((".", "~")) or (ROOT / top).is_dir()) and not (ROOT / model).is_dir():
+        raise SettingsError(f"MODEL={model!r}: there is no such folder")
 
 
 def _port(given: int | None) -> int:

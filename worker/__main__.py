@@ -11,6 +11,10 @@ if __name__ == "__main__":
     # is held yet.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 
+    from rerankq import startup
+
+    startup.begin()  # what those libraries say is logged in one form, and a wrong setting at once
+
 import gc
 import logging
 import socket
@@ -19,9 +23,10 @@ import threading
 from typing import Any
 
 from celery import Celery, signals
+from celery.apps import worker as celery_worker
 from celery.worker import state
 
-from rerankq import startup, tracing
+from rerankq import logs, startup, tracing
 from rerankq.celery_app import make_app
 from rerankq.errors import SettingsError
 from rerankq.ledger.keys import queue_of
@@ -42,20 +47,21 @@ TRANSPORT = "worker.transport:Transport"
 
 def main() -> int:
     settings = startup.begin()
+    logs.adopt_libraries()
     tracing.start("rerankq-worker")
     worker: Worker | None = None
     try:
         probe = Probe(settings.metrics_port, ready=lambda: worker is not None and worker.ready)
     except OSError as error:
-        print(f"RERANKQ_METRICS_PORT={settings.metrics_port}: {error.strerror}", file=sys.stderr)
-        return 2
+        startup.refuse(f"RERANKQ_METRICS_PORT={settings.metrics_port}: {error.strerror}")
+        return startup.EXIT_USAGE
     probe.start()
     try:
         worker = Worker(settings, host(settings))
     except Exception as error:  # whatever a foreign model's code raises
         log.debug("the model did not load", exc_info=error)
-        print(_why(settings, error), file=sys.stderr)
-        return 2
+        startup.refuse(_why(settings, error))
+        return startup.EXIT_USAGE
     # Until Celery's own handlers are there. An exception would be lost if it met a `__del__`.
     signal.signal(signal.SIGTERM, lambda *_: setattr(state, "should_stop", 0))
     # What is there now stays; going through torch's objects again and again holds all threads up.
@@ -93,8 +99,10 @@ def _consume(app: Celery, worker: Worker, settings: Settings) -> int:
         # In a thread: this runs inside the signal handler, which must return.
         threading.Thread(target=worker.drain, name="drain").start()
 
-    # A receiver of its own is what makes Celery leave our logging alone.
+    # A receiver of its own is what makes Celery leave our logging alone; what it says of a signal
+    # it writes by itself.
     signals.setup_logging.connect(lambda **_: None, weak=False)
+    celery_worker.safe_say = _say
     signals.worker_ready.connect(on_ready, weak=False)
     signals.worker_shutting_down.connect(on_shutting_down, weak=False)
     app.conf.worker_prefetch_multiplier = 1
@@ -110,6 +118,10 @@ def _consume(app: Celery, worker: Worker, settings: Settings) -> int:
     )
     consumer.start()
     return consumer.exitcode or 0
+
+
+def _say(words: str, *_: Any) -> None:
+    logs.write_past_loggers(logging.INFO, celery_worker.__name__, words)
 
 
 if __name__ == "__main__":

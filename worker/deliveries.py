@@ -1,6 +1,6 @@
 """Keeping public tasks' messages ours for as long as we work on them.
 
-kombu gives an unacknowledged message to another worker once its time in `unacked_index` is older
+kombu gives an unacknowledged message to another worker once its time among those booked is older
 than the visibility timeout; nothing in Celery ever renews it.
 """
 

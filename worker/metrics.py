@@ -36,7 +36,11 @@ TOKENIZE = Histogram("rerankq_tokenize_seconds", "Tokenizing one shard.", bucket
 CACHE_HITS = Counter("rerankq_cache_hits_total", "Pairs answered from the score cache.")
 OOM_SPLITS = Counter("rerankq_oom_splits_total", "Batches halved because memory ran out.")
 TOKEN_BUDGET = Gauge("rerankq_token_budget", "Tokens a batch may have, as memory allows it.")
-GPU_MEMORY = Gauge("rerankq_gpu_memory_bytes", "Device memory.", ["kind"])
+GPU_MEMORY = Gauge(
+    "rerankq_gpu_memory_bytes",
+    "Device memory: total, free, and of torch reserved and allocated.",
+    ["kind"],
+)
 BUSY = Gauge("rerankq_busy_ratio", "Share of the last seconds in which the device worked.")
 READY = Gauge("rerankq_worker_ready", "1 while work is taken, as /readyz says; else 0.")
 MODEL_INFO = Gauge(

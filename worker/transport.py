@@ -1,7 +1,7 @@
 """kombu's Redis transport, made safe for public tasks: taken and booked in one script.
 
-kombu pops a message with BRPOP and books it in `unacked` by a second call: killed in between, a
-worker takes it to the grave. Here nothing is popped by what blocks. A connection for each public
+kombu pops a message with BRPOP and books it in a hash by a second call: killed in between, a worker
+takes it to the grave. Here nothing is popped by what blocks. A connection for each public
 queue waits until the queue has something (BLMOVE of its last message onto its own place), and one
 script then pops and books it.
 """

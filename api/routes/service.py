@@ -138,4 +138,5 @@ async def _read_ledger(parts: Front) -> None:
         metrics.WORKERS.show(model, {(): len(waits.workers)})
         metrics.JOBS.show(model, await pool.ledger.counts())
         metrics.FAILURES.show(model, await pool.ledger.failures())
+        metrics.LOST_LINES.show(model, await pool.ledger.lost_lines())
     metrics.REDIS_MEMORY.show(None, {(): parts.pools.default.submission.redis_memory})

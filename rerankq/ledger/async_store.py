@@ -223,8 +223,15 @@ class AsyncLedger:
         return {tuple(key.decode().split()): int(value) for key, value in fields.items()}
 
     async def failures(self) -> dict[tuple[str, ...], int]:
-        """(code of the error,) -> jobs that ever failed with it."""
-        fields = await self._client.hgetall(self.name(Key.FAILURES))
+        """(code of the error,) -> jobs and batches that ever failed with it."""
+        return await self._by_code(Key.FAILURES)
+
+    async def lost_lines(self) -> dict[tuple[str, ...], int]:
+        """(code,) -> lines of batches that by our fault have no score."""
+        return await self._by_code(Key.LOST)
+
+    async def _by_code(self, key: Key) -> dict[tuple[str, ...], int]:
+        fields = await self._client.hgetall(self.name(key))
         return {(code.decode(),): int(value) for code, value in fields.items()}
 
     def subscription(self) -> redis.asyncio.client.PubSub:

@@ -155,6 +155,9 @@ class ScoredPart:
         return cls(*json.loads(data))
 
 
+# Codes of lines that are bad by our fault, and that another try may score.
+LOST = ("scoring_failed", "out_of_memory", "worker_lost")
+
 TOO_MANY_ERRORS = Problem(
     title="Unprocessable Entity",
     status=422,
@@ -165,9 +168,19 @@ TOO_MANY_ERRORS = Problem(
 
 
 def part(
-    entry: str, done: ScoredPart, *, max_errors: int | None, model: str, revision: str
+    entry: str,
+    done: ScoredPart,
+    *,
+    max_errors: int | None,
+    model: str,
+    revision: str,
+    lost: Mapping[str, int] | None = None,
 ) -> Call[Completed]:
-    """The answer: `gone` if another's part counts."""
+    """The answer: `gone` if another's part counts.
+
+    Args:
+        lost: how many lines are bad by our fault, by their code.
+    """
     problem = TOO_MANY_ERRORS.model_copy(update={"limit": max_errors})
     return Call(
         "part",
@@ -175,6 +188,7 @@ def part(
             *(entry, done.encode(), done.pairs, done.tokens, done.truncated),
             *(done.records, done.bad, "" if max_errors is None else max_errors),
             *(problem.model_dump_json(exclude_none=True), model, revision),
+            *(field for item in (lost or {}).items() for field in item),
         ),
         lambda answer: answer.decode(),
     )

@@ -50,6 +50,7 @@ class Key(StrEnum):
     TOKENS = "tokens:"  # + lane: string, backlog in estimated tokens
     COUNTS = "counts"  # hash, "<status> <lane>" -> jobs that ever reached it
     FAILURES = "failures"  # hash, code of a failed job's error -> jobs that ever failed with it
+    LOST = "lost"  # hash, code -> lines of batches that by our fault have no score
     RECLAIMED = "reclaimed"  # string, lapsed leases that were ever given back
     RATE = "rate"  # + ":" and what the package `limits` calls a caller's window: string, its calls
     SCORE = "score:"  # + digest of a pair and its model: string, its score; lives RERANKQ_CACHE_TTL
@@ -104,6 +105,17 @@ def root_of(model: str | None) -> str:
 def queue_of(lane: Lane, model: str | None = None) -> str:
     """The public Celery queue of a lane, e.g. `rerankq.bulk` or `rerankq.<further model>.bulk`."""
     return f"rerankq.{lane}" if model is None else f"rerankq.{model}.{lane}"
+
+
+def booked_of(model: str | None = None) -> dict[str, str]:
+    """Where this model's workers book the messages they hold, as kombu's transport options.
+
+    Not kombu's own names: every other app on the same Redis would give ours back by its visibility
+    timeout and we its by ours, and an autoscaler would keep workers for what others hold.
+    """
+    start = "rerankq." if model is None else f"rerankq.{model}."
+    parts = ("unacked", "unacked_index", "unacked_mutex")
+    return {f"{part}_key": start + part for part in parts}
 
 
 def tag_of(model: str | None) -> str:

@@ -14,10 +14,12 @@ from celery.result import AsyncResult
 from scripts.localsystem import LocalSystem
 from tests.conftest import CeleryAt, StartSystem, eventually
 from tests.killed_worker import MARK
+from tests.scaling import read, wanted
 
 TASK = "rerankq.rerank"
 KWARGS = {"query": "which process uses a port?", "documents": ["ss lists ports.", "dough"]}
 QUEUES = ("rerankq.interactive", "rerankq.bulk")
+BOOK, INDEX = "rerankq.unacked", "rerankq.unacked_index"
 
 
 def send(app: Celery, queue: str = QUEUES[1], **options: Any) -> AsyncResult:
@@ -35,11 +37,16 @@ def test_the_message_of_a_worker_killed_before_booking_it_comes_back(
     system = start_system(worker_module="tests.killed_worker", visibility_timeout="5")
     result = send(celery_at(system.redis_url))
     eventually(lambda: not system.child("worker-1").alive)
+    with redis.Redis.from_url(system.redis_url) as broker:
+        seen = read(broker)
+    seen.pop("busy", None)  # which an API soon takes out
+    assert seen == {"unacked": 1}
+    assert wanted(0, **seen) == 1
     system.spawn(system.child("worker-1"))
     assert len(result.get(timeout=60)["results"]) == 2
     with redis.Redis.from_url(system.redis_url) as broker:
         assert int(broker.get(MARK) or 0) == 2
-        eventually(lambda: not broker.exists("unacked", "unacked_index"))
+        eventually(lambda: not broker.exists(BOOK, INDEX))
 
 
 def test_garbage_is_dropped_and_the_worker_lives(demo_system: LocalSystem, app: Celery) -> None:
@@ -50,7 +57,7 @@ def test_garbage_is_dropped_and_the_worker_lives(demo_system: LocalSystem, app: 
         "delivery_info": {"exchange": "", "routing_key": ""},
     }
     with redis.Redis.from_url(demo_system.redis_url) as broker:
-        held = set(broker.hkeys("unacked"))  # other tests' delayed tasks
+        held = set(broker.hkeys(BOOK))  # other tests' delayed tasks
     for garbage in (
         *("{", b"\xff\xfe", "7", "[]", "null", '"text"', "{}", "[" * 2000),
         json.dumps({"properties": None}),
@@ -68,7 +75,7 @@ def test_garbage_is_dropped_and_the_worker_lives(demo_system: LocalSystem, app: 
         result = send(app, QUEUES[0])
         assert len(result.get(timeout=30)["results"]) == 2
         eventually(lambda: not broker.exists(*QUEUES))
-        eventually(lambda: set(broker.hkeys("unacked")) <= held)
+        eventually(lambda: set(broker.hkeys(BOOK)) <= held)
     assert worker.alive
     assert worker.process is before
 

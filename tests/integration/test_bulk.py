@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import redis
 
@@ -247,7 +248,9 @@ def test_a_cancelled_batch_keeps_what_was_scored_and_the_next_one_reuses_it(
 
 
 @pytest.mark.timeout(200)
-def test_a_chunk_that_was_given_up_comes_out_as_bad_lines(running: Batches, tmp_path: Path) -> None:
+def test_a_chunk_that_was_given_up_comes_out_as_bad_lines(
+    system: LocalSystem, running: Batches, tmp_path: Path
+) -> None:
     what = spec(write(tmp_path, [*records(4), "{"]))
     size = storage.stat(what.input).size
     running.ledger.run(verbs.pause(Lane.BULK, paused=True))
@@ -262,6 +265,10 @@ def test_a_chunk_that_was_given_up_comes_out_as_bad_lines(running: Batches, tmp_
     assert (record.phase, record.records, record.bad, record.pairs) == ("completed", 5, 5, 0)
     told = [(line["line"], line["code"]) for line in read(what.errors)]
     assert told == [*((n, "worker_lost") for n in (1, 2, 3, 4)), (5, "invalid_json")]
+    # An operator is told of what we lost, and not of what its owner wrote.
+    shown = httpx.get(f"{system.url}/metrics").text
+    assert 'rerankq_batch_lines_lost_total{code="worker_lost"} 4.0' in shown
+    assert "invalid_json" not in shown
 
 
 def scores_of(what: BatchSpec) -> list[int]:

@@ -76,8 +76,16 @@ def part(name: str = "p", pairs: int = 3, bad: int = 0) -> ScoredPart:
     return ScoredPart(name, lines=2, pairs=pairs, tokens=7, truncated=1, records=1, bad=bad)
 
 
-def put(bench: Bench, entry: str, done: ScoredPart | None = None, most: int | None = None) -> str:
-    call = batches.part(entry, done or part(), max_errors=most, model="m", revision="rev")
+def put(
+    bench: Bench,
+    entry: str,
+    done: ScoredPart | None = None,
+    most: int | None = None,
+    lost: dict[str, int] | None = None,
+) -> str:
+    call = batches.part(
+        entry, done or part(), max_errors=most, model="m", revision="rev", lost=lost
+    )
     return bench.ledger.run(call)
 
 
@@ -283,13 +291,15 @@ def test_a_chunk_that_kills_its_workers_is_given_up_and_the_batch_goes_on(bench:
     batch_id = plan(bench, 1)
     (poison,) = take(bench)
     kill(bench, poison.entry, keys.SUSPECT_LOSSES + 2 * STRIKES - 1)
-    assert bench.redis.hgetall(name(Key.FAILURES)) == {}
+    assert bench.redis.hget(name(Key.JOB, batch_id) + Part.INPUT, "1") == b"0 1 1"
     kill(bench, poison.entry, 1)
-    assert bench.redis.hgetall(name(Key.FAILURES)) == {b"worker_lost": b"1"}
     assert bench.redis.zcard(name(Key.SUSPECTS)) == 0  # it is not scored, so beside others
     again = bench.redis.hget(name(Key.JOB, batch_id) + Part.INPUT, "1")
     assert again == b"given-up 0 1 1"
-    put(bench, poison.entry, part(bad=1))
+    put(bench, poison.entry, part(bad=3), lost={"worker_lost": 2})
+    put(bench, poison.entry, part(bad=3), lost={"worker_lost": 2})  # a replay
+    assert bench.redis.hgetall(name(Key.LOST)) == {b"worker_lost": b"2"}
+    assert not bench.redis.exists(name(Key.FAILURES))
     (merge,) = take(bench)
     bench.ledger.run(batches.merged(merge.entry, errors=True))
     assert batch(bench, batch_id).phase == "completed"

@@ -35,6 +35,8 @@ from tests.conftest import eventually
 SILENT = {
     "rerankq_gpu_memory_bytes": "a machine without a GPU",
     "rerankq:gpu_memory_ratio": "a machine without a GPU",
+    "rerankq:gpu_memory_foreign:bytes": "a machine without a GPU",
+    "rerankq:gpu_memory_foreign:ratio": "a machine without a GPU",
     "kube_deployment_status_replicas": "no Kubernetes",
     "kube_pod_container_status_restarts_total": "no Kubernetes",
     "kube_pod_init_container_status_restarts_total": "no Kubernetes",

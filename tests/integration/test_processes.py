@@ -37,7 +37,7 @@ def status(url: str) -> int:
 
 
 def test_a_worker_is_live_before_it_is_ready_and_takes_nothing_until_then(
-    empty_redis: redis.Redis, redis_url: str
+    empty_redis: redis.Redis, redis_url: str, tmp_path: Path
 ) -> None:
     port = free_port()
     env = clean_environment(
@@ -45,8 +45,9 @@ def test_a_worker_is_live_before_it_is_ready_and_takes_nothing_until_then(
         RERANKQ_MODEL="models/demo",
         RERANKQ_METRICS_PORT=str(port),
     )
+    log = (tmp_path / "log").open("w")
     worker = subprocess.Popen(
-        [sys.executable, "-m", "worker"], cwd=ROOT, env=env, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "worker"], cwd=ROOT, env=env, stdout=log, stderr=log
     )
     try:
         eventually(lambda: status(f"http://127.0.0.1:{port}/livez") == 200)
@@ -60,7 +61,12 @@ def test_a_worker_is_live_before_it_is_ready_and_takes_nothing_until_then(
     finally:
         worker.terminate()
         assert worker.wait(20) == 0
+        log.close()
     assert empty_redis.zcard("rerankq:workers") == 0
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    said = [line["message"] for line in lines]
+    assert "worker: Warm shutdown (MainProcess)" in said  # which Celery writes by itself
+    assert {"worker ready", "drained"} <= set(said)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +92,9 @@ def test_a_wrong_setting_stops_the_start_with_one_line(
         timeout=60,
     )
     assert said.returncode == 2
-    assert said.stderr.splitlines()[-1].startswith(words)
+    lines = [json.loads(line) for line in said.stderr.splitlines()]
+    assert lines[-1]["message"].startswith(words)
+    assert lines[-1]["level"] == "critical"
     assert "Traceback" not in said.stderr
 
 
@@ -346,6 +354,8 @@ def test_a_second_make_up_in_one_folder_is_refused(tmp_path: Path) -> None:
         ({"WORKERS": "-1"}, 2, "WORKERS='-1'"),
         ({"RERANKQ_METRICS_PORT": "x"}, 2, "RERANKQ_METRICS_PORT='x'"),
         ({"RERANKQ_DTYPE": "int3"}, 2, "RERANKQ_DTYPE='int3'"),
+        ({"MODEL": "models/typo"}, 2, "MODEL='models/typo': there is no such folder"),
+        ({"MODEL": "/typo"}, 2, "MODEL='/typo': there is no such folder"),
         ({"RERANKQ_REDIS_URL": "redis://127.0.0.1:9/0"}, 1, "RERANKQ_REDIS_URL=(hidden): no"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import signal
 import subprocess
 import sys
@@ -105,10 +106,12 @@ def _has_room(url: str) -> bool:
     return "rerankq_redis_memory_ratio 0.0" in httpx.get(f"{url}/metrics").text
 
 
-def test_a_wrong_notation_stops_the_start_with_one_line() -> None:
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_a_wrong_notation_stops_the_start_with_one_line(form: str) -> None:
     line = [sys.executable, "-m", "api", "--port", "0"]
-    env = clean_environment(RERANKQ_RATE_LIMIT="often")
+    env = clean_environment(RERANKQ_RATE_LIMIT="often", RERANKQ_LOG_FORMAT=form)
     said = subprocess.run(line, cwd=ROOT, env=env, capture_output=True, text=True, timeout=30)
     assert said.returncode == 2
     (line_said,) = said.stderr.splitlines()
-    assert line_said.startswith("RERANKQ_RATE_LIMIT='often': must be such as")
+    message = json.loads(line_said)["message"] if form == "json" else line_said
+    assert message.startswith("RERANKQ_RATE_LIMIT='often': must be such as")

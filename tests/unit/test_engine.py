@@ -93,6 +93,14 @@ def test_ids_outside_the_vocabulary_never_reach_the_device(engine: HostedEngine)
         engine.prepare([Pair((1,), (10**9,))])
 
 
+def test_a_name_that_is_no_folder_and_that_the_hub_does_not_give_is_refused_with_both(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(OSError, match="no such folder here, and from the hub it cannot be had: We"):
+        host(Settings(model="typo/dir", device="cpu"))
+
+
 def test_an_unknown_architecture_is_refused_with_what_is_known(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(
         '{"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}'

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kombu.transport.redis import Channel
 
 import rerankq
 from api.__main__ import LONGEST_LAST_REQUEST_S
 from api.routes import service
-from rerankq.ledger.keys import QUEUE_BULK, QUEUE_INTERACTIVE, Key, name
+from rerankq.ledger.keys import QUEUE_BULK, QUEUE_INTERACTIVE, Key, booked_of, name
 from rerankq.settings import Settings, unknown_variables
 from rerankq.status import CHUNKS, Lane
 from scripts import generated_monitoring, manifest_rules, manifests, monitoring
@@ -148,10 +149,14 @@ def test_the_worker_is_asked_where_it_answers(gpu):
 def test_the_scaler_counts_what_the_ledger_and_celery_hold(gpu):
     scaler = find(gpu, "ScaledObject", "rerankq-worker")["spec"]
     counted = [trigger["metadata"]["listName"] for trigger in scaler["triggers"]]
-    pending = [name(Key.PENDING, lane) for lane in (*Lane, CHUNKS)]
-    assert sorted(counted) == sorted(
-        [*pending, name(Key.BUSY), QUEUE_INTERACTIVE, QUEUE_BULK, name(Key.OUTBOX, "task")]
-    )
+    ledger = [name(Key.PENDING, lane) for lane in (*Lane, CHUNKS)]
+    ledger += [name(Key.BUSY), name(Key.OUTBOX, "task")]
+    celery = [
+        f"{queue}{Channel.sep}{step}" if step else queue
+        for queue in (QUEUE_INTERACTIVE, QUEUE_BULK)
+        for step in Channel.priority_steps
+    ]
+    assert sorted(counted) == sorted([*ledger, *celery, booked_of()["unacked_index_key"]])
 
 
 def test_limits_and_times_agree_with_the_code(gpu):

@@ -1,44 +1,15 @@
 """The workers' ScaledObject, evaluated: what it asks for, and that the model compares the same."""
 
-import re
-from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
-import yaml
 
 from benchmarks.autoscaling.chosen import DEFAULT
-from benchmarks.autoscaling.hpa import Limit, Rules, by_average_value
+from benchmarks.autoscaling.hpa import Limit, Rules
 from benchmarks.autoscaling.policies import ledger_and_device
 from benchmarks.autoscaling.seen import Seen
-
-ROOT = Path(__file__).parents[2]
-SPEC: dict[str, Any] = yaml.safe_load((ROOT / "k8s/keda/worker/scaledobject.yaml").read_text())[
-    "spec"
-]
-MODIFIERS = SPEC["advanced"]["scalingModifiers"]
-
-
-def value(**counts: int) -> float:
-    """The formula as KEDA computes it: a size for each trigger, the result cut to thousandths."""
-    python = re.sub(
-        r"\(([^()]+) \? ([^()]+) : ([^()]+)\)", r"(\2 if \1 else \3)", MODIFIERS["formula"]
-    )
-    sizes = {trigger["name"]: 0 for trigger in SPEC["triggers"]}
-    assert counts.keys() <= sizes.keys()
-    result = eval(python, {"__builtins__": {}}, sizes | counts)  # noqa: S307 - our own file
-    return int(1000 * result) / 1000
-
-
-def wanted(current: int, **counts: int) -> int:
-    """KEDA between zero and one, the HPA that it makes beyond; without limits or windows."""
-    total = value(**counts)
-    if total <= float(MODIFIERS["activationTarget"]):
-        return SPEC["minReplicaCount"]
-    if current == 0:
-        return 1
-    return max(1, by_average_value(total, float(MODIFIERS["target"]), current))
+from tests.scaling import SPEC, wanted
 
 
 @pytest.mark.parametrize(
@@ -49,6 +20,9 @@ def wanted(current: int, **counts: int) -> int:
         ({"list_interactive": 1}, {0: 1, 1: 1}),
         ({"outbox_task": 1}, {0: 1, 1: 1, 5: 1}),
         ({"outbox_task": 100_000}, {0: 1, 1: 1, 5: 1}),
+        ({"list_bulk_9": 1}, {0: 1, 1: 1}),
+        ({"unacked": 1}, {0: 1, 1: 1, 5: 1}),
+        ({"unacked": 100_000}, {0: 1, 1: 1, 5: 1}),  # delayed ones, say
         # In flight on a device that does nothing else: it is enough, and is not taken.
         ({"pending_interactive": 1, "busy": 3}, {1: 1}),
         ({"pending_interactive": 10, "busy": 6}, {1: 1, 2: 2}),

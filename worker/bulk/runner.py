@@ -162,20 +162,24 @@ class Runner:
         chunk = Chunk.decode(given.removeprefix(GIVEN_UP))
         name = scoring.part_name(spec, chunk, self._scored_by)
         watch = partial(self._holdings.tokenizing, item.entry)
-        done = scoring.finished(spec, name)
+        done, lost = scoring.finished(spec, name), dict[str, int]()
         if done is None and given.startswith(GIVEN_UP):
-            done = scoring.score(spec, chunk, name, scoring.GivenUp(), watch)
+            done, lost = scoring.score(spec, chunk, name, scoring.GivenUp(), watch)
             fields = {"entry": item.entry, "lines": done.records}
             log.error("a chunk was given up", extra=fields)
         elif done is None:
             flow = self._flow(item, spec, watch)
             try:
-                done = scoring.score(spec, chunk, name, flow, watch)
+                done, lost = scoring.score(spec, chunk, name, flow, watch)
             finally:
                 flow.abandon()
-        model, revision = self._profile.model, self._profile.revision
         call = batches.part(
-            item.entry, done, max_errors=spec.max_errors, model=model, revision=revision
+            item.entry,
+            done,
+            max_errors=spec.max_errors,
+            model=self._profile.model,
+            revision=self._profile.revision,
+            lost=lost,
         )
         self._write(call)
         log.debug("part written", extra={"entry": item.entry, "pairs": done.pairs})

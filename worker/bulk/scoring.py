@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing
 from typing import Protocol
@@ -12,9 +13,7 @@ from rerankq.bulk.chunks import Chunk
 from rerankq.bulk.formats import reader, writer
 from rerankq.bulk.records import Bad, Record, Scored
 from rerankq.bulk.spec import BatchSpec
-from rerankq.ledger.batches import ScoredPart
-
-PASSING = {"scoring_failed", "out_of_memory", "worker_lost"}  # bad lines that another try may score
+from rerankq.ledger.batches import LOST, ScoredPart
 
 
 def counts_of(name: str) -> str:
@@ -76,8 +75,12 @@ class GivenUp:
         return ()
 
 
-def score(spec: BatchSpec, chunk: Chunk, name: str, flow: Scorer, watch: Watch) -> ScoredPart:
+def score(
+    spec: BatchSpec, chunk: Chunk, name: str, flow: Scorer, watch: Watch
+) -> tuple[ScoredPart, dict[str, int]]:
     """Score a chunk and put its part away, last of all what says that it is there.
+
+    Returns: the part, and how many of its lines are lost by our fault, by their code.
 
     Raises:
         Abandoned: see `Flow`.
@@ -110,18 +113,25 @@ def score(spec: BatchSpec, chunk: Chunk, name: str, flow: Scorer, watch: Watch) 
             records=records,
             bad=len(bad),
         )
-        _put_away(spec, part, scored, bad)
-        return part
+        lost = Counter(one.code for one in bad if one.code in LOST)
+        _put_away(spec, part, scored, bad, again=lost.total() > 0)
+        return part, lost
 
 
 def _put_away(
-    spec: BatchSpec, part: ScoredPart, scored: Sequence[Scored], bad: Sequence[Bad]
+    spec: BatchSpec,
+    part: ScoredPart,
+    scored: Sequence[Scored],
+    bad: Sequence[Bad],
+    *,
+    again: bool,
 ) -> None:
+    """Args: again: a later batch is to try this chunk once more, so that it is not said done."""
     if scored:
         made = writer(spec.output_format).part(spec, scored)
         storage.put(part_url(spec, part.name), made)
     if bad:
         told = [json.dumps([one.line, one.code, one.detail, one.query_id]) for one in bad]
         storage.put(storage.join(spec.work, bad_of(part.name)), "\n".join(told).encode())
-    if not any(one.code in PASSING for one in bad):
+    if not again:
         storage.put(storage.join(spec.work, counts_of(part.name)), part.encode().encode())

@@ -58,7 +58,7 @@ def load(settings: Settings) -> Loaded:
     }
     _check_folder(settings.model)
     transformers_logging.disable_progress_bar()
-    config = AutoConfig.from_pretrained(settings.model, **options)
+    config = _config(settings.model, options)
     saved = saved_by(_reader(settings.model, settings.revision))
     kind = kind_of(config, saved, settings.trust_remote_code)
     place = placement(settings, config)
@@ -76,6 +76,17 @@ def _check_folder(model: str) -> None:
     """Said here, because transformers would take a folder that is missing for a hub's id."""
     if (Path(model).is_absolute() or model.startswith((".", "~"))) and not Path(model).is_dir():
         raise FileNotFoundError("there is no such folder")
+
+
+def _config(model: str, options: dict[str, Any]) -> Any:
+    try:
+        return AutoConfig.from_pretrained(model, **options)
+    except OSError as error:
+        if Path(model).is_dir():
+            raise
+        raise OSError(
+            f"there is no such folder here, and from the hub it cannot be had: {error}"
+        ) from error
 
 
 def _reader(model: str, revision: str | None) -> Read:

@@ -4,7 +4,8 @@
 -- and another chunk open; after the last it is merged. With more bad lines than it bears it has
 -- failed. A replay answers `gone` and counts nothing twice.
 -- ARGV: entry, part, pairs, tokens, truncated, records, bad lines, most bad lines ('' any),
---       problem of too many, model id, model revision.
+--       problem of too many, model id, model revision, then code and count of the lines that are lost
+--       by our fault.
 -- Returns stored | gone.
 go_on_when_full()
 local entry = ARGV[1]
@@ -21,6 +22,7 @@ for i, field in ipairs({ 'scored', 'tokens', 'truncated', 'records', 'bad' }) do
   redis.call('HINCRBY', key, field, ARGV[i + 2])
 end
 note_model(key, ARGV[10], ARGV[11])
+for i = 12, #ARGV, 2 do redis.call('HINCRBY', LOST, ARGV[i], ARGV[i + 1]) end
 if ARGV[8] ~= '' and tonumber(redis.call('HGET', key, 'bad')) > tonumber(ARGV[8]) then
   stop_batch(id, 'failed', ARGV[9], now)
   return 'stored'

@@ -50,7 +50,6 @@ local function give_up_chunk(entry, id, k, header)
   redis.call('HSET', JOB .. id .. INPUT, k, GIVEN_UP .. input)
   redis.call('HDEL', TROUBLE, entry)
   redis.call('ZREM', SUSPECTS, entry)
-  redis.call('HINCRBY', FAILURES, cjson.decode(poison_problem).code, 1)
   make_ready(entry, id, k, CHUNKS, header)
   return true
 end
