@@ -100,5 +100,6 @@ def _os_error(url: str, error: Exception) -> OSError:
     kind = next((kind for kind in _TOLD_APART if isinstance(error, kind)), OSError)
     if type(error).__name__ in _DENIED:
         kind = PermissionError
-    said = _without_secrets(str(error)) or type(error).__name__
+    unsaid = "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+    said = _without_secrets(str(error)) or unsaid
     return kind(f"{where}: {said}")

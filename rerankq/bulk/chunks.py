@@ -11,7 +11,7 @@ class Chunk:
     """A range of the input: records that start in it, whole.
 
     Attributes:
-        start, stop: bytes of a text, row groups of a Parquet file.
+        start, stop: bytes of a text, rows of a Parquet file.
         size: bytes, estimated where they are not known.
     """
 

@@ -1,13 +1,13 @@
 """Where each record of a BEIR file (corpus.jsonl, queries.jsonl) lies, found by its `_id`.
 
 The index is a file of fixed-size entries (hash of the id, offset, length), sorted. It is built once
-a batch in bounded memory, by sorted runs on disk that are merged, and searched through a mapping.
+a batch and searched through a mapping. Building it takes little memory, since a worker's has a
+model: entries are spread over buckets on disk by their hash, and each bucket is sorted alone.
 """
 
 from __future__ import annotations
 
 import hashlib
-import heapq
 import json
 import mmap
 import re
@@ -16,10 +16,11 @@ import struct
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from typing import IO, Any
 
 from rerankq.bulk import storage
+from rerankq.bulk.addresses import failures
 from rerankq.bulk.inputs import found_at
 from rerankq.bulk.lines import lines
 from rerankq.bulk.records import BadInput
@@ -28,11 +29,15 @@ from rerankq.bulk.records import BadInput
 _ENTRY = struct.Struct(">QQI")
 _HEADER = struct.Struct(">8s16sQ")
 _MAGIC = b"rrqindex"
-_RUN = 500_000  # entries sorted in memory at a time, about 40 MB
+_BUCKET_BITS = 10
+_BLOCK = _ENTRY.size * 400  # of a bucket, in memory until it is full
+_AT_ONCE = 1_000  # records of a query read at a time, and
+_BYTES_AT_ONCE = 16 << 20
 _KEPT = 8  # mappings of a process: corpus and queries of a few batches
-_BLOCK = _ENTRY.size * 16_384
 # BEIR writes the id first; parsing whole documents for it takes ten times as long.
 _ID_FIRST = re.compile(rb'\s*\{\s*"_id"\s*:\s*"([^"\\]*)"')
+
+_Place = tuple[int, int]  # bytes [start, stop) of the file
 
 
 class Index:
@@ -49,23 +54,34 @@ class Index:
         self.size = size
         self.count = (len(table) - _HEADER.size) // _ENTRY.size
 
-    def records(self, ids: Sequence[str]) -> list[dict[str, Any] | None]:
-        """In the order of the ids; None: there is no such record.
+    def records(self, ids: Sequence[str]) -> Iterator[dict[str, Any] | None]:
+        """In the order of the ids; None: there is no such record. Read some at a time, as they are
+        asked for.
 
         Raises: OSError.
         """
-        places = [list(self._places(_hash(key.encode()))) for key in ids]
-        read = iter(storage.read_many(self._url, [found[0] for found in places if found]))
-        told: list[dict[str, Any] | None] = []
-        for key, found in zip(ids, places, strict=True):
-            record = _record(next(read), key) if found else None
-            for start, stop in found[1:]:
+        some: list[tuple[str, list[_Place]]] = []
+        size = 0
+        for key in ids:
+            places = list(self._places(_hash(key.encode())))
+            some.append((key, places))
+            size += sum(stop - start for start, stop in places[:1])
+            if len(some) == _AT_ONCE or size > _BYTES_AT_ONCE:
+                yield from self._read(some)
+                some, size = [], 0
+        yield from self._read(some)
+
+    def _read(self, some: Sequence[tuple[str, list[_Place]]]) -> Iterator[dict[str, Any] | None]:
+        firsts = [places[0] for _, places in some if places]
+        read = iter(storage.read_many(self._url, firsts))
+        for key, places in some:
+            record = _record(next(read), key) if places else None
+            for start, stop in places[1:]:
                 # Another id of the same hash, or the same id again: the first one counts.
                 record = record or _record(storage.read(self._url, start, stop), key)
-            told.append(record)
-        return told
+            yield record
 
-    def _places(self, digest: int) -> Iterator[tuple[int, int]]:
+    def _places(self, digest: int) -> Iterator[_Place]:
         low, high = 0, self.count
         while low < high:
             middle = (low + high) // 2
@@ -86,6 +102,7 @@ class Index:
 
 _opened: dict[tuple[str, str], Index] = {}
 _opening = threading.Lock()
+_building = threading.Lock()  # two side by side would take twice the memory
 
 
 def index(url: str, target: str) -> Index:
@@ -97,11 +114,13 @@ def index(url: str, target: str) -> Index:
     Raises: BadInput: the file is missing, has no ids, or is not the one that was indexed; OSError.
     """
     found = found_at(url)
-    # Others wait meanwhile: two builds side by side would take twice the memory.
-    with _opening:
-        if (url, found.version) not in _opened:
+    if (url, found.version) not in _opened and not storage.exists(target):
+        with _building:
             if not storage.exists(target):
                 build(url, found.version, target)
+    # Not while one is built, which takes minutes: who reads a chunk would be taken to hang.
+    with _opening:
+        if (url, found.version) not in _opened:
             _opened[url, found.version] = _open(url, found, target)
             for old in list(_opened)[:-_KEPT]:
                 del _opened[old]
@@ -133,53 +152,64 @@ def build(url: str, version: str, target: str) -> None:
 
     Raises: BadInput: no line has an id; OSError.
     """
-    with ExitStack() as stack:
-        sorted_runs: list[IO[bytes]] = []
-        count = 0
-        for entries in _batches(url):
-            file = stack.enter_context(tempfile.TemporaryFile())
-            file.write(b"".join(entries))
-            file.seek(0)
-            sorted_runs.append(file)
-            count += len(entries)
+    with _temporary(target) as file:
+        buckets = _spread(url, file)
+        count = sum(bucket.count for bucket in buckets)
         if not count:
             raise BadInput("invalid_input", f"no line of {storage.shown(url)} has an _id")
         with storage.writing(target) as out:
             out.write(_header(version, count))
-            for block in _blocks(heapq.merge(*map(_entries, sorted_runs))):
-                out.write(block)
+            for bucket in buckets:
+                out.write(bucket.sorted(file))
 
 
-def _batches(url: str) -> Iterator[list[bytes]]:
-    entries: list[bytes] = []
+def _temporary(target: str) -> IO[bytes]:
+    # Beside the index where that is a disk: the temporary folder is memory, mostly in containers.
+    path = storage.local_path(target)
+    if path is not None:
+        storage.make_folder(str(path.parent))
+    with failures(target):
+        return tempfile.TemporaryFile(dir=None if path is None else path.parent)
+
+
+class _Bucket:
+    """Entries whose hashes have the same first bits: whole blocks in a file, the last one here."""
+
+    def __init__(self) -> None:
+        self._blocks: list[int] = []  # where they begin
+        self._last = bytearray()
+
+    @property
+    def count(self) -> int:
+        return (len(self._blocks) * _BLOCK + len(self._last)) // _ENTRY.size
+
+    def add(self, entry: bytes, file: IO[bytes]) -> None:
+        self._last += entry
+        if len(self._last) == _BLOCK:
+            self._blocks.append(file.tell())
+            file.write(self._last)
+            self._last.clear()
+
+    def sorted(self, file: IO[bytes]) -> bytes:
+        data = bytearray()
+        for at in self._blocks:
+            file.seek(at)
+            data += file.read(_BLOCK)
+        data += self._last
+        entries = [bytes(data[at : at + _ENTRY.size]) for at in range(0, len(data), _ENTRY.size)]
+        entries.sort()
+        return b"".join(entries)
+
+
+def _spread(url: str, file: IO[bytes]) -> list[_Bucket]:
+    buckets = [_Bucket() for _ in range(1 << _BUCKET_BITS)]
     for line in lines(url, 0, None):
         key = _id(line.text) if line.text is not None else None
-        if key is None:
-            continue
-        entries.append(_ENTRY.pack(_hash(key), line.at, line.size))
-        if len(entries) >= _RUN:
-            entries.sort()
-            yield entries
-            entries = []
-    if entries:
-        entries.sort()
-        yield entries
-
-
-def _entries(file: IO[bytes]) -> Iterator[bytes]:
-    while block := file.read(_BLOCK):
-        for at in range(0, len(block), _ENTRY.size):
-            yield block[at : at + _ENTRY.size]
-
-
-def _blocks(entries: Iterator[bytes]) -> Iterator[bytes]:
-    block = bytearray()
-    for entry in entries:
-        block += entry
-        if len(block) >= _BLOCK:
-            yield bytes(block)
-            block.clear()
-    yield bytes(block)
+        if key is not None:
+            digest = _hash(key)
+            entry = _ENTRY.pack(digest, line.at, line.size)
+            buckets[digest >> (64 - _BUCKET_BITS)].add(entry, file)
+    return buckets
 
 
 def _header(version: str, count: int) -> bytes:

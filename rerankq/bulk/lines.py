@@ -14,6 +14,8 @@ from typing import BinaryIO, NamedTuple
 from rerankq.bulk import storage
 
 LONGEST = 16 << 20  # bytes of a line; a longer one is passed over, never held
+MOST_LINES = 100_000  # of a run, and
+MOST_BYTES = 128 << 20  # bytes; of a longer one the first line alone is told
 _BLOCK = 64 << 10  # bytes
 _LARGEST_BLOCK = 4 << 20
 _BOM = b"\xef\xbb\xbf"
@@ -97,19 +99,25 @@ Key = Callable[[bytes], bytes | None]
 
 
 class Run(NamedTuple):
-    """Consecutive lines of one key; one line alone if it has none (it is not of the format)."""
+    """Consecutive lines of one key; one line alone if it has none (it is not of the format).
+
+    Attributes:
+        too_long: over `MOST_LINES` or `MOST_BYTES`; only its first line is here.
+    """
 
     key: bytes | None
     lines: list[Line]
+    too_long: bool = False
 
 
-def runs(url: str, start: int, stop: int, key: Key) -> Iterator[Run]:
+def runs(url: str, start: int, stop: int, key: Key, most: int | None = None) -> Iterator[Run]:
     """Runs that start in [start, stop), read to their ends.
 
     Blank lines and lines without a key do not end a run. The latter belong where they start.
 
     Args:
         key: of a line; None: it is not of the format.
+        most: lines of a run that are wanted; None: all.
 
     Raises: OSError.
     """
@@ -118,19 +126,23 @@ def runs(url: str, start: int, stop: int, key: Key) -> Iterator[Run]:
     if first is None:
         return
     before = _key_before(url, first.at, key) if start else None
-    yield from _grouped(chain([first], found), stop, key, before)
+    found = chain([first], found)
+    keyed = ((line, key(line.text) if line.text is not None else None) for line in found)
+    yield from _grouped(keyed, stop, before, most)
 
 
-def _grouped(found: Iterator[Line], stop: int, key: Key, shared: bytes | None) -> Iterator[Run]:
+def _grouped(
+    found: Iterator[tuple[Line, bytes | None]], stop: int, shared: bytes | None, most: int | None
+) -> Iterator[Run]:
     """
     Args:
+        found: lines with their keys.
         shared: the key of the run that the first lines may continue; those are passed over.
     """
     run: list[Line] = []
-    for line in found:
+    for line, its in found:
         if line.at >= stop and not run:
             return
-        its = key(line.text) if line.text is not None else None
         if its is None:
             if line.at < stop:
                 yield Run(None, [line])
@@ -140,8 +152,22 @@ def _grouped(found: Iterator[Line], stop: int, key: Key, shared: bytes | None) -
             run, shared = [line] if line.at < stop else [], its
         elif run:
             run.append(line)
+        if full := _full(shared, run, most):
+            yield full
+            run = []  # the rest of it is passed over
     if run:
         yield Run(shared, run)
+
+
+def _full(key: bytes | None, run: list[Line], most: int | None) -> Run | None:
+    """What is told of a run before its end; None: it goes on."""
+    if not run:
+        return None
+    if len(run) == most:
+        return Run(key, run)
+    if len(run) > MOST_LINES or run[-1].at + run[-1].size - run[0].at > MOST_BYTES:
+        return Run(key, run[:1], too_long=True)
+    return None
 
 
 def _key_before(url: str, end: int, key: Key) -> bytes | None:

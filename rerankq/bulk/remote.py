@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, BinaryIO, cast
 
 from rerankq.bulk.addresses import failures, join, name, scheme, shown
@@ -14,6 +16,10 @@ from rerankq.bulk.output import output
 from rerankq.bulk.stat import Stat
 
 _BUFFER = 2 << 20  # bytes of one request; small ones cost a round trip each
+_AT_ONCE = 64  # requests
+_AHEAD = 16  # files asked for at a time, up to a buffer of each
+PATIENCE_S = 60.0  # with a storage that does not answer
+_LEAST_RATE = 1e6  # bytes/s; what carries many is waited for longer
 # Where closing a file publishes it and nothing does before. Elsewhere it grows under its name.
 _UPLOADS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"})
 _VERSIONS = ("ETag", "etag", "generation", "md5Hash", "LastModified", "last_modified", "updated",
@@ -37,10 +43,63 @@ def _opened(url: str) -> tuple[Any, str]:
     return fs, path
 
 
+def _ask(fs: Any, verb: str, *args: Any, size: int = 0) -> Any:
+    """A file system's answer; see `_within`.
+
+    Args:
+        size: bytes that it carries.
+    """
+    if not _asynchronous(fs):
+        return getattr(fs, verb)(*args)
+    return _within(fs, size, getattr(fs, f"_{verb}"), *args)
+
+
+def _asynchronous(fs: Any) -> bool:
+    return bool(getattr(fs, "async_impl", False))
+
+
+def _within(fs: Any, size: int, call: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+    """Given up if it takes too long: a server that takes a connection and never answers would hold
+    the thread for as long as the file system goes on trying.
+    """
+    asyn = extra("fsspec.asyn", "fsspec")
+    patience = PATIENCE_S + size / _LEAST_RATE
+    try:
+        return asyn.sync(fs.loop, call, *args, timeout=patience)
+    except asyn.FSTimeoutError as error:
+        raise OSError(f"no answer within {round(patience, 1):g} s") from error
+
+
+_Range = tuple[str, int, int]  # the file system's name of a file, and bytes [start, stop) of it
+
+
+def _ranges(fs: Any, asked: Sequence[_Range]) -> list[bytes | BaseException]:
+    """Many at a time, where the file system can."""
+    if not _asynchronous(fs):
+        paths, starts, stops = (list(column) for column in zip(*asked, strict=True))
+        told: list[bytes | BaseException] = fs.cat_ranges(paths, starts, stops, on_error="return")
+        return told
+
+    # Not fsspec's own, whose requests go on when nobody waits for them any more.
+    async def gathered() -> list[bytes | BaseException]:
+        room = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(path: str, start: int, stop: int) -> bytes:
+            async with room:
+                data: bytes = await fs._cat_file(path, start=start, end=stop)
+                return data
+
+        return await asyncio.gather(*(one(*its) for its in asked), return_exceptions=True)
+
+    size = sum(stop - start for _, start, stop in asked)
+    found: list[bytes | BaseException] = _within(fs, size, gathered)
+    return found
+
+
 def stat(url: str) -> Stat:
     with failures(url):
         fs, path = _opened(url)
-        info = fs.info(path)
+        info = _ask(fs, "info", path)
         if info.get("type") == "directory":
             raise IsADirectoryError("is not a file")
         size = info.get("size")
@@ -53,18 +112,18 @@ def stat(url: str) -> Stat:
 def read(url: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
     # An empty range has no HTTP form.
     asked = [(start, stop) for start, stop in ranges if stop > start]
+    told: list[bytes] = []
     with failures(url):
         fs, path = _opened(url)
-        if len(asked) == 1:
-            told = [fs.cat_file(path, start=asked[0][0], end=asked[0][1])]
-        else:
-            starts, stops = [start for start, _ in asked], [stop for _, stop in asked]
-            told = fs.cat_ranges([path] * len(asked), starts, stops, on_error="raise")
-        for (start, stop), data in zip(asked, told, strict=True):
+        answers = _ranges(fs, [(path, *its) for its in asked]) if asked else []
+        for (start, stop), data in zip(asked, answers, strict=True):
+            if isinstance(data, BaseException):
+                raise data
             if len(data) > stop - start:
                 raise OSError("the server answers with more than the range it was asked for")
-    answers = iter(told)
-    return [next(answers) if stop > start else b"" for start, stop in ranges]
+            told.append(data)
+    left = iter(told)
+    return [next(left) if stop > start else b"" for start, stop in ranges]
 
 
 class _Ranges(io.RawIOBase):
@@ -88,6 +147,12 @@ class _Ranges(io.RawIOBase):
         self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
         return self._at
 
+    def readall(self) -> bytes:
+        # Inherited, it would ask for 8 KiB at a time.
+        data = read(self._url, [(self._at, max(self._at, self._size))])[0]
+        self._at += len(data)
+        return data
+
     def readinto(self, buffer: Any) -> int:
         stop = min(self._at + len(buffer), self._size)
         if stop <= self._at:
@@ -104,11 +169,26 @@ def open_at(url: str, start: int) -> BinaryIO:
     return cast(BinaryIO, io.BufferedReader(_Ranges(url, start), _BUFFER))
 
 
+def open_all(urls: Sequence[str]) -> Iterator[BinaryIO]:
+    for first in range(0, len(urls), _AHEAD):
+        some = urls[first : first + _AHEAD]
+        for url, whole in zip(some, _small_ones(some), strict=True):
+            yield open_at(url, 0) if whole is None else io.BytesIO(whole)
+
+
+def _small_ones(urls: Sequence[str]) -> list[bytes | None]:
+    """All of each file; None: it is larger than a buffer, or another try says what is wrong."""
+    with failures(urls[0]):
+        fs = _opened(urls[0])[0]
+        told = _ranges(fs, [(_opened(url)[1], 0, _BUFFER) for url in urls])
+    return [data if isinstance(data, bytes) and len(data) < _BUFFER else None for data in told]
+
+
 def put(url: str, data: bytes) -> None:
     if scheme(url) in _UPLOADS:
         with failures(url):
             fs, path = _opened(url)
-            fs.pipe_file(path, data)
+            _ask(fs, "pipe_file", path, data, size=len(data))
         return
     with writing(url) as file:
         file.write(data)
@@ -125,6 +205,7 @@ def writing(url: str) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _upload(fs: Any, path: str, url: str) -> Iterator[BinaryIO]:
+    _bound_uploads(fs)
     with failures(url):
         file = fs.open(path, "wb")
     try:
@@ -137,6 +218,14 @@ def _upload(fs: Any, path: str, url: str) -> Iterator[BinaryIO]:
             file.discard()
         file.closed = True
         raise
+
+
+def _bound_uploads(fs: Any) -> None:
+    """s3fs's files set no time, and a PUT waits for the server's `100 Continue` for ever."""
+    call = getattr(type(fs), "call_s3", None)
+    if call is not None:
+        patience = PATIENCE_S + fs.default_block_size / _LEAST_RATE
+        fs.call_s3 = partial(call, fs, timeout=patience)
 
 
 @contextmanager
@@ -164,7 +253,7 @@ def exists(url: str) -> bool:
     try:
         with failures(url):
             fs, path = _opened(url)
-            fs.info(path)
+            _ask(fs, "info", path)
     except FileNotFoundError:
         return False
     return True
@@ -173,7 +262,7 @@ def exists(url: str) -> bool:
 def delete(url: str) -> None:
     with failures(url), suppress(FileNotFoundError):
         fs, path = _opened(url)
-        fs.rm_file(path)
+        _ask(fs, "rm_file", path)
 
 
 def delete_tree(url: str) -> None:

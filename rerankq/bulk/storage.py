@@ -7,7 +7,7 @@ FileNotFoundError and PermissionError where they can be told apart.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import BinaryIO, Protocol
 
@@ -26,6 +26,7 @@ __all__ = [
     "local_path",
     "make_folder",
     "name",
+    "open_all",
     "open_at",
     "put",
     "read",
@@ -75,6 +76,15 @@ def read_many(url: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
 def open_at(url: str, start: int) -> BinaryIO:
     """The file from an offset on, buffered and seekable. To be closed."""
     return _files(url).open_at(url, start)
+
+
+def open_all(urls: Sequence[str]) -> Iterator[BinaryIO]:
+    """Files of one place, each from its beginning, in their order; object stores are asked for some
+    of the next ones at a time. Each to be closed.
+    """
+    if not urls or local_path(urls[0]) is not None:
+        return (open_at(url, 0) for url in urls)
+    return remote.open_all(urls)
 
 
 def put(url: str, data: bytes) -> None:

@@ -77,6 +77,33 @@ def test_key_before_a_range_is_found_through_small_blocks(
         assert sizes == [(b"first", 1), (b"longerkey", 2), (b"last", 1)]
 
 
+def test_a_run_over_the_limit_is_told_by_its_first_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "text"
+    file.write_bytes(b"a 1\n\na 2\na 3\na 4\nb 1\nb 2\n")
+
+    def told(most: int | None = None) -> set[tuple[tuple[bytes | None, int, bool], ...]]:
+        """However the file is cut in two; runs by their keys, lines and excess."""
+        return {
+            tuple(
+                (run.key, len(run.lines), run.too_long)
+                for start, stop in ((0, place), (place, 25))
+                for run in runs(str(file), start, stop, key, most)
+            )
+            for place in range(25)
+        }
+
+    assert told() == {((b"a", 4, False), (b"b", 2, False))}
+    assert told(most=1) == {((b"a", 1, False), (b"b", 1, False))}
+    monkeypatch.setattr(lines_module, "MOST_LINES", 2)
+    assert told() == {((b"a", 1, True), (b"b", 2, False))}
+    assert told(most=2) == {((b"a", 2, False), (b"b", 2, False))}
+    monkeypatch.undo()
+    monkeypatch.setattr(lines_module, "MOST_BYTES", 8)
+    assert told() == {((b"a", 1, True), (b"b", 2, False))}
+
+
 def test_a_line_over_the_limit_is_passed_over_and_never_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,6 +52,14 @@ def other_case(url: str) -> str:
     return f"{scheme.upper()}{colon}{path}" if colon else url
 
 
+def contents(urls: list[str]) -> list[bytes]:
+    told = []
+    for file in storage.open_all(urls):
+        with file:
+            told.append(file.read())
+    return told
+
+
 def check_all_verbs(folder: str) -> None:
     url = storage.join(folder, "a.txt")
     assert not storage.exists(url)
@@ -74,6 +82,10 @@ def check_all_verbs(folder: str) -> None:
     assert storage.listing(folder) == [url, storage.join(folder, "sub")]
     storage.put(url, b"other")
     assert storage.stat(url).version != first.version
+    some = [storage.join(folder, "sub/b.txt"), url, url]
+    assert contents(some) == [b"xxxxxyy", b"other", b"other"]
+    with pytest.raises(FileNotFoundError, match="gone"):
+        contents([url, storage.join(folder, "gone")])
     storage.delete(url)
     storage.delete(url)
     assert not storage.exists(url)
@@ -122,6 +134,7 @@ def test_s3(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
         for at in range(0, len(large), 1 << 20):
             out.write(large[at : at + (1 << 20)])
     assert storage.read(f"{s3}/large/whole", 5 << 20, 6 << 20) == large[5 << 20 :]
+    assert contents([f"{s3}/large/whole"]) == [large]
     fs = fsspec.filesystem("s3")
     monkeypatch.setattr(type(fs), "default_block_size", 5 << 20)
     with pytest.raises(Broken):
@@ -203,8 +216,8 @@ def test_local_files_need_only_python(tmp_path: Path) -> None:
 
 def test_a_server_that_ignores_ranges_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     class Fs:
-        def cat_file(self, path: str, start: int, end: int) -> bytes:
-            return b"all of the file"
+        def cat_ranges(self, *args: Any, **options: Any) -> list[bytes]:
+            return [b"all of the file"]
 
     monkeypatch.setattr(remote, "_opened", lambda url: (Fs(), url))
     with pytest.raises(OSError, match="range"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -55,11 +55,14 @@ def clean_up(spec: BatchSpec) -> None:
         storage.delete_tree(around)
 
 
-def _bad_lines(spec: BatchSpec, parts: Iterable[ScoredPart]) -> Iterator[dict[str, Any]]:
+def _bad_lines(spec: BatchSpec, parts: Sequence[ScoredPart]) -> Iterator[dict[str, Any]]:
+    files = storage.open_all(
+        [storage.join(spec.work, bad_of(part.name)) for part in parts if part.bad]
+    )
     before = 0
     for part in parts:
         if part.bad:
-            with closing(storage.open_at(storage.join(spec.work, bad_of(part.name)), 0)) as file:
+            with closing(next(files)) as file:
                 for text in file:
                     bad = Bad(*json.loads(text))
                     yield error_line(spec.input_format, bad, before + bad.line + 1)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from rerankq.bulk.lines import LONGEST
+from rerankq.bulk.lines import LONGEST, MOST_BYTES, MOST_LINES
 from rerankq.bulk.records import Bad, Record
 from rerankq.bulk.spec import BatchSpec
 
@@ -34,6 +34,11 @@ def wrong(detail: str) -> Wrong:
 
 def too_long(line: int) -> Bad:
     return Bad(line, "line_too_long", f"the line is longer than {LONGEST} bytes")
+
+
+def too_large(line: int, query_id: str) -> Bad:
+    detail = f"the query has more than {MOST_LINES} candidates, or {MOST_BYTES} bytes of them"
+    return Bad(line, "record_too_large", detail, query_id)
 
 
 def decoded(text: bytes) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from rerankq.bulk import storage
 from rerankq.bulk.chunks import Chunk
-from rerankq.bulk.formats.checks import Wrong, fitted, too_long
+from rerankq.bulk.formats.checks import Wrong, fitted, too_large, too_long
 from rerankq.bulk.inputs import present
 from rerankq.bulk.lines import Key, Run, count, lines, runs
 from rerankq.bulk.records import Bad, BadInput, Record
@@ -42,20 +42,24 @@ def records(
     key: Key,
     form: str,
     read: Callable[[Run], Iterator[Record | Bad]],
+    most: int | None = None,
 ) -> Iterator[Record | Bad]:
     """
     Args:
         read: a run into its record, and into a `Bad` for each line that does not belong in it.
+        most: as of `runs`.
 
     Raises: BadInput: the input has changed; OSError: try again.
     """
     present(spec)
-    for run in runs(spec.input, chunk.start, chunk.stop, key):
+    for run in runs(spec.input, chunk.start, chunk.stop, key, most):
         first = run.lines[0]
         if first.text is None:
             yield too_long(first.number)
         elif run.key is None:
             yield Wrong("invalid_record", f"the line is not {form}").bad(first.number)
+        elif run.too_long:
+            yield too_large(first.number, run.key.decode(errors="replace"))
         else:
             for told in read(run):
                 yield fitted(spec, told) if isinstance(told, Record) else told

@@ -30,14 +30,18 @@ class _Reader(keyed.Keyed):
         yield from byte_chunks(keyed.present_and_fitting(spec, _key, _FORM), most_bytes)
 
     def read(self, spec: BatchSpec, chunk: Chunk) -> Iterator[Record | Bad]:
-        yield from keyed.records(spec, chunk, _key, _FORM, partial(_read, spec))
+        yield from keyed.records(spec, chunk, _key, _FORM, partial(_read, spec), spec.depth)
 
 
 def _read(spec: BatchSpec, run: Run) -> Iterator[Record | Bad]:
     query_id = query = None
     texts: list[str] = []
     ids: list[str] = []
-    for line in run.lines[: spec.depth]:
+    first = run.lines[0].number
+    # Each line goes as its text comes: both together are twice what a large query takes.
+    run.lines.reverse()
+    while run.lines:
+        line = run.lines.pop()
         try:
             columns = decoded(line.text or b"").split("\t", 3)
             query_id = columns[0].strip()
@@ -48,7 +52,7 @@ def _read(spec: BatchSpec, run: Run) -> Iterator[Record | Bad]:
         ids.append(columns[1].strip())
         texts.append(columns[3])
     if query is not None:
-        yield Record(run.lines[0].number, query, texts, query_id, ids)
+        yield Record(first, query, texts, query_id, ids)
 
 
 def _lines(spec: BatchSpec, scored: Scored) -> Iterator[str]:

@@ -1,10 +1,15 @@
-"""Parquet: the columns of JSON lines. A chunk is a run of row groups, a part a file of its own."""
+"""Parquet: the columns of JSON lines. A chunk is a range of rows, a part a file of its own.
+
+Small row groups are not cut. A large one is: each of its chunks is read from the group's beginning,
+since there is no other way into it, in a bounded memory.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 from rerankq.bulk import storage
 from rerankq.bulk.chunks import Chunk
@@ -19,6 +24,9 @@ from rerankq.bulk.spec import BatchSpec
 
 _READ = ("id", "query", "documents", "instruction")
 _ROWS = 256  # made into Python's objects at a time
+_BUFFER = 2 << 20  # bytes of a column read at a time; all of a row group's without it
+# Of a row group. Each reads half of it on the average, to throw that away.
+_MOST_PIECES = 256
 
 
 def _pyarrow() -> Any:
@@ -30,15 +38,21 @@ def _opened(url: str) -> Iterator[Any]:
     """
     Raises: BadInput: it is not a whole Parquet file; OSError: try again.
     """
+    with closing(storage.open_at(url, 0)) as file, _understood(file, url) as told:
+        yield told
+
+
+@contextmanager
+def _understood(file: BinaryIO, url: str) -> Iterator[Any]:
+    """Raises: as `_opened`."""
     pa, parquet = _pyarrow(), extra("pyarrow.parquet", "Parquet")
-    with closing(storage.open_at(url, 0)) as file:
-        try:
-            yield parquet.ParquetFile(file)
-        except (pa.ArrowInvalid, OSError) as error:
-            if _is_storage(error, url):
-                raise
-            detail = f"{storage.shown(url)} is not a whole Parquet file: {error}"
-            raise BadInput("input_damaged", detail) from error
+    try:
+        yield parquet.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False)
+    except (pa.ArrowInvalid, OSError) as error:
+        if _is_storage(error, url):
+            raise
+        detail = f"{storage.shown(url)} is not a whole Parquet file: {error}"
+        raise BadInput("input_damaged", detail) from error
 
 
 def _is_storage(error: Exception, url: str) -> bool:
@@ -77,37 +91,77 @@ class _Reader:
         present(spec)
         with _opened(spec.input) as file:
             _check_columns(spec, file.schema_arrow)
-            metadata = file.metadata
-            sizes = [metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)]
-        yield from _joined(sizes, most_bytes)
+            groups = _groups(file)
+        yield from _cut(groups, most_bytes)
 
     def read(self, spec: BatchSpec, chunk: Chunk) -> Iterator[Record | Bad]:
         present(spec)
         with _opened(spec.input) as file:
             carried = _carried(file.schema_arrow).names
-            groups = range(chunk.start, chunk.stop)
-            first = 0
-            for batch in file.iter_batches(batch_size=_ROWS, row_groups=groups):
+            for first, batch in _batches(file, chunk.start, chunk.stop):
                 table = _pyarrow().Table.from_batches([batch])
-                yield from _rows(spec, table, table.select(carried), first)
-                first += table.num_rows
+                yield from _rows(spec, table, table.select(carried), first - chunk.start)
 
     def count(self, spec: BatchSpec, chunk: Chunk) -> int:
-        with _opened(spec.input) as file:
-            groups = range(chunk.start, chunk.stop)
-            return sum(file.metadata.row_group(group).num_rows for group in groups)
+        return chunk.stop - chunk.start
 
 
-def _joined(sizes: Sequence[int], most_bytes: int) -> Iterator[Chunk]:
-    """Row groups side by side, as many as fit; one that is too large is a chunk all the same."""
-    start = size = 0
-    for group, its in enumerate(sizes):
-        if group > start and size + its > most_bytes:
-            yield Chunk(start, group, size)
-            start, size = group, 0
-        size += its
-    if len(sizes) > start:
-        yield Chunk(start, len(sizes), size)
+class _Group(NamedTuple):
+    """A row group; its size in bytes, as memory has it."""
+
+    rows: int
+    size: int
+
+
+def _groups(file: Any) -> list[_Group]:
+    # What a file says of its size leaves out how often a word of its dictionaries stands there.
+    sample = next(file.iter_batches(batch_size=_ROWS), None)
+    row = sample.nbytes / max(1, sample.num_rows) if sample is not None else 0
+    groups = map(file.metadata.row_group, range(file.metadata.num_row_groups))
+    return [
+        _Group(its.num_rows, max(its.total_byte_size, int(its.num_rows * row))) for its in groups
+    ]
+
+
+def _cut(groups: Sequence[_Group], most_bytes: int) -> Iterator[Chunk]:
+    """Rows of several row groups, as many as fit; pieces of one that is too large."""
+    start = stop = size = 0
+    for rows, its in groups:
+        if stop > start and size + its > most_bytes:
+            yield Chunk(start, stop, size)
+            start, size = stop, 0
+        pieces = _pieces(rows, its, most_bytes)
+        for number in range(1, pieces):
+            end = stop + rows * number // pieces
+            yield Chunk(start, end, its // pieces)
+            start = end
+        stop += rows
+        size += its // pieces
+    if stop > start:
+        yield Chunk(start, stop, size)
+
+
+def _pieces(rows: int, size: int, most_bytes: int) -> int:
+    return max(1, min(rows, _MOST_PIECES, math.ceil(size / most_bytes)))
+
+
+def _batches(file: Any, start: int, stop: int) -> Iterator[tuple[int, Any]]:
+    """Rows [start, stop) of the file, some at a time, and the number of the first of them."""
+    groups: list[int] = []
+    at = end = 0
+    for group in range(file.metadata.num_row_groups):
+        rows = file.metadata.row_group(group).num_rows
+        if end + rows > start and end < stop:
+            at = at if groups else end
+            groups.append(group)
+        end += rows
+    for batch in file.iter_batches(batch_size=_ROWS, row_groups=groups):
+        first, last = max(at, start), min(at + batch.num_rows, stop)
+        if first < last:
+            yield first, batch.slice(first - at, last - first)
+        at += batch.num_rows
+        if at >= stop:
+            return
 
 
 def _check_columns(spec: BatchSpec, schema: Any) -> None:
@@ -157,14 +211,14 @@ class _Writer:
             storage.writing(spec.output) as out,
             parquet.ParquetWriter(out, _schema(spec)) as writer,
         ):
-            for url in parts:
-                for table in _row_groups(url):
+            for url, file in zip(parts, storage.open_all(parts), strict=True):
+                for table in _row_groups(file, url):
                     writer.write_table(table)
 
 
-def _row_groups(url: str) -> Iterator[Any]:
+def _row_groups(part: BinaryIO, url: str) -> Iterator[Any]:
     # A generator, so that what fails in writing them is not taken for a damaged file.
-    with _opened(url) as file:
+    with closing(part), _understood(part, url) as file:
         for group in range(file.num_row_groups):
             yield file.read_row_group(group)
 

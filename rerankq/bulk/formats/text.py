@@ -74,8 +74,8 @@ class LineWriter:
 
     def merged(self, spec: BatchSpec, parts: Sequence[str]) -> None:
         with storage.writing(spec.output) as out:
-            for url in parts:
-                with closing(storage.open_at(url, 0)) as part:
+            for file in storage.open_all(parts):
+                with closing(file) as part:
                     shutil.copyfileobj(part, out, _BLOCK)
 
 

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 from rerankq.bulk import storage
 from rerankq.bulk.chunks import Chunk, byte_chunks
 from rerankq.bulk.formats import keyed
-from rerankq.bulk.formats.checks import Wrong, decoded, not_blank, text_of
+from rerankq.bulk.formats.checks import Wrong, decoded, not_blank, text_of, too_large
 from rerankq.bulk.formats.results import places
 from rerankq.bulk.formats.text import LineWriter
 from rerankq.bulk.index import Index, index
-from rerankq.bulk.lines import Line, Run
+from rerankq.bulk.lines import MOST_BYTES, Line, Run
 from rerankq.bulk.records import Bad, BadInput, Record, Scored
 from rerankq.bulk.spec import BatchSpec
 
@@ -88,6 +88,7 @@ def _read(spec: BatchSpec, corpus: Index, queries: Index, run: Run) -> Iterator[
     candidates = sorted(candidates)[: spec.depth]
     texts: list[str] = []
     ids: list[str] = []
+    size = 0
     found = corpus.records([one.document for one in candidates])
     for one, document in zip(candidates, found, strict=True):
         try:
@@ -95,6 +96,11 @@ def _read(spec: BatchSpec, corpus: Index, queries: Index, run: Run) -> Iterator[
             ids.append(one.document)
         except Wrong as error:
             yield error.bad(one.line, query_id)
+            continue
+        size += len(texts[-1].encode())
+        if size > MOST_BYTES:
+            yield too_large(first, query_id)
+            return
     if texts:
         yield Record(first, query, texts, query_id, ids)
 
@@ -118,7 +124,7 @@ def _candidate(line: Line) -> _Candidate:
 
 
 def _query(queries: Index, query_id: str, spec: BatchSpec) -> str:
-    record = queries.records([query_id])[0]
+    (record,) = queries.records([query_id])
     if record is None:
         detail = f"query {query_id} is not in {storage.name(spec.queries or '')}"
         raise Wrong("missing_query", detail)

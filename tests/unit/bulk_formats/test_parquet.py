@@ -36,7 +36,7 @@ def test_parquet_carries_its_columns_in_their_types(tmp_path: Path) -> None:
     )
     pq.write_table(table, tmp_path / "in.parquet")
     spec = batch(tmp_path, "in.parquet", "parquet", "parquet", return_documents=True)
-    bad = run(spec)
+    bad = run(spec, 1 << 20)
     assert [(one.line, one.detail[:12]) for one in bad] == [
         (1, "query must b"),
         (2, "documents[1]"),
