@@ -42,6 +42,7 @@ def test_a_worker_is_live_before_it_is_ready_and_takes_nothing_until_then(
         RERANKQ_REDIS_URL=redis_url,
         RERANKQ_MODEL="models/demo",
         RERANKQ_METRICS_PORT=str(port),
+        PROMETHEUS_MULTIPROC_DIR="/nowhere/at/all",  # somebody else's, and not used
     )
     log = (tmp_path / "log").open("w")
     worker = subprocess.Popen(
