@@ -10,11 +10,11 @@ if __name__ == "__main__":
     # by. Nothing is held until uvicorn has its own handlers. It raises the signal that stopped it
     # once more at its end, and a clean stop exits 0.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    # prometheus_client reads it when it is imported. Only the processes of a supervisor have such a
-    # folder: anybody else's might not be there, or hold what processes from before have counted.
-    if "API_PLACE" not in os.environ:
-        for name in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"):
-            os.environ.pop(name, None)
+
+    from rerankq import startup
+
+    if "API_PLACE" not in os.environ:  # the processes of a supervisor have such a folder
+        startup.disown_metrics_folder()
 
 import argparse
 import contextlib

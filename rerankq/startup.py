@@ -36,6 +36,14 @@ def begin() -> Settings:
     return settings
 
 
+def disown_metrics_folder() -> None:
+    """To be called before prometheus_client is imported, which reads it: somebody else's folder
+    might not be there, or hold what processes from before have counted.
+    """
+    for name in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"):
+        os.environ.pop(name, None)
+
+
 def refuse(why: object) -> None:
     """Say why this process does not start: one line, as it is or as the message of a log line."""
     text = os.environ.get("RERANKQ_LOG_FORMAT") == "text"  # settings may be what is wrong

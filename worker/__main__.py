@@ -10,12 +10,10 @@ if __name__ == "__main__":
     # default to be ended by. Nor would the threads that load a model bear an orderly exit; nothing
     # is held yet.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    # prometheus_client reads it when it is imported; if it is no folder, the process ends.
-    for name in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"):
-        os.environ.pop(name, None)
 
     from rerankq import startup
 
+    startup.disown_metrics_folder()
     startup.begin()  # what those libraries say is logged in one form, and a wrong setting at once
 
 import gc

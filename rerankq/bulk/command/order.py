@@ -15,6 +15,7 @@ from rerankq.bulk import formats, storage
 from rerankq.bulk.spec import BatchSpec, InputFormat
 from rerankq.bulk.unpacking import needs_unpacking
 from rerankq.errors import UsageError
+from rerankq.words import in_words
 
 FORMATS = get_args(InputFormat)
 _LINES_OF_JSON = ("rank_llm", "openai")
@@ -115,7 +116,7 @@ def _spec(**fields: Any) -> BatchSpec:
         return BatchSpec(**fields)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise UsageError(f"{'.'.join(map(str, first['loc']))}: {in_words(first)}") from None
 
 
 def check_writable(order: Order) -> None:
