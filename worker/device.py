@@ -1,7 +1,9 @@
 """The thread that owns the device: batches in, scores to their works, a failure to its pair alone.
 
-Where the device works by itself, as a GPU does, it is given a batch before a short one ahead of it
-has ended: else it stood still while this thread hands out scores and waits for the interpreter.
+No part of it stands still for the sake of a batch's end. Where the device works by itself, as a
+GPU does, it is given a batch before a short one ahead of it has ended: else it waited for this
+thread to hand out scores, and for the interpreter. A core that has ended its part of a batch is
+given one of the next.
 """
 
 from __future__ import annotations
@@ -45,14 +47,14 @@ class OnDevice:
     Attributes:
         due: monotonic time after which the device must be taken for hung.
         scores: waits for them; raises what went wrong.
-        short: a further batch may be started behind it.
+        until_room: waits until a further batch may be started beside or behind it, where one may.
     """
 
     batch: Batch
     started: float
     due: float
     scores: Callable[[], list[float]] = list
-    short: bool = False
+    until_room: Callable[[], None] | None = None
 
     @property
     def entries(self) -> set[str]:
@@ -96,8 +98,9 @@ class Device:
         self._finish(self._start(batch))
 
     def _take_behind(self, current: OnDevice) -> OnDevice | None:
-        if not current.short:
+        if current.until_room is None:
             return None
+        current.until_room()
         try:
             formed = self.inbox.get_nowait()
         except Empty:
@@ -135,7 +138,9 @@ class Device:
         except Exception as error:  # met once those before it are finished
             started.scores = partial(_raise, error.with_traceback(None))  # it holds tensors
         else:
-            started.short = launch.works_by_itself and expected_s <= SHORT_S
+            started.until_room = launch.until_room
+            if launch.works_by_itself and expected_s <= SHORT_S:
+                started.until_room = _at_once
         return started
 
     def _finish(self, current: OnDevice) -> None:
@@ -195,6 +200,9 @@ class Device:
             self._full_seen = True
         elif not self._full_seen:
             self.tokens_per_s = max(self.tokens_per_s, rate)
+
+
+def _at_once() -> None: ...
 
 
 def _raise(error: Exception) -> NoReturn:

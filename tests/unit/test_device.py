@@ -1,4 +1,5 @@
-"""The device's thread: what it is given, what it learns, and a GPU that works by itself."""
+"""The device's thread: what it is given, what it learns, a GPU that works by itself, and cores that
+each have a part of a batch."""
 
 from __future__ import annotations
 
@@ -65,6 +66,21 @@ def gpu() -> LikeGpu:
     return LikeGpu()
 
 
+class LikeCores(LikeGpu):
+    """A batch has parts; the first of them ends when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.part_ends = threading.Semaphore(0)
+
+    def prepare(self, pairs: Sequence[Pair]) -> Launch:
+        tokens = [pair.own[0] for pair in pairs]
+        return Launch(lambda: self._start(tokens), until_room=self._until_room)
+
+    def _until_room(self) -> None:
+        self.part_ends.acquire()
+
+
 @contextmanager
 def running(engine: LikeGpu, *works: Work) -> Iterator[Device]:
     """A device's thread over batches of one work each, all formed before it takes the first."""
@@ -108,6 +124,26 @@ def test_behind_a_long_batch_none_is_started(gpu: LikeGpu, monkeypatch: pytest.M
         gpu.go.release()
         gpu.entered.get(timeout=5)
         assert len(ended) == 1
+
+
+def test_a_core_that_has_ended_its_part_is_given_one_of_the_next_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("worker.device.SHORT_S", 0.0)  # nobody waits longer for it
+    cores = LikeCores()
+    works = [work(n) for n in range(3)]
+    with running(cores, *works):
+        cores.entered.get(timeout=5)
+        assert cores.entered.empty()
+        cores.part_ends.release()
+        cores.entered.get(timeout=5)
+        assert (cores.batches, ended) == ([[0], [1]], [])
+        cores.go.release()
+        eventually(lambda: ended == works[:1], 5)
+        assert cores.entered.empty(), "no core is free"
+        cores.part_ends.release(2)
+        cores.entered.get(timeout=5)
+    assert [each.scores for each in works] == [[0.0], [1.0], [2.0]]
 
 
 def test_a_batch_that_fails_at_its_start_waits_for_the_one_ahead_and_is_halved(

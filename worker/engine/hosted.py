@@ -17,7 +17,7 @@ from worker.engine import budget, golden, lanes, placement
 from worker.engine.batch import Batch
 from worker.engine.choice import choose
 from worker.engine.interface import EngineBroken, Launch, OutOfMemory, Pair, Profile
-from worker.engine.lanes import Lanes
+from worker.engine.lanes import Lanes, SideBySide
 from worker.engine.loading import Loaded, load
 from worker.engine.parts import Parts, parts_of
 from worker.engine.templates import Limits
@@ -26,6 +26,7 @@ from worker.planner import spread
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+Order = Sequence[Sequence[int]]  # which of the pairs each part has, as indexes
 
 TRIAL_TOKENS, TRIALS = 2_048, 3
 HOPELESS = 3.0  # times as long; on a busy machine a pass over all cores may take seconds
@@ -100,20 +101,27 @@ class HostedEngine:
         # On a GPU an id out of range would end the process, not the batch.
         if max(int(b.tensors["input_ids"].max()) for b in batches) >= self._vocabulary:
             raise ValueError("a token id is outside the model's vocabulary")
-        cuda = self._device.type == "cuda"
-        if cuda:
-            batches = [batch.pinned() for batch in batches]
-        start = partial(self._launch, self._lanes, parts, batches)
-        return Launch(start, works_by_itself=cuda)
-
-    def _launch(
-        self, way: Lanes, parts: Sequence[Sequence[int]], batches: Sequence[Batch]
-    ) -> Callable[[], list[float]]:
         if self._device.type == "cuda":
             (batch,) = batches
-            return partial(_in_order, parts, self._started(batch))
-        work = [partial(self._guarded, partial(self._scored, batch)) for batch in batches]
-        return partial(_in_order, parts, partial(way.run, work))
+            return self._on_gpu(parts, batch.pinned())
+        return self._on_cpu(self._lanes, parts, batches)
+
+    def _on_gpu(self, order: Order, batch: Batch) -> Launch:
+        def start() -> Callable[[], list[float]]:
+            return partial(_in_order, order, self._started(batch))
+
+        return Launch(start, works_by_itself=True)
+
+    def _on_cpu(self, way: Lanes, order: Order, batches: Sequence[Batch]) -> Launch:
+        parts = [partial(self._guarded, partial(self._scored, batch)) for batch in batches]
+        if len(parts) == 1:
+            return Launch(lambda: partial(_in_order, order, lambda: [way.together(parts[0])]))
+        running = SideBySide(way, parts)
+
+        def start() -> Callable[[], list[float]]:
+            return partial(_in_order, order, running.start())
+
+        return Launch(start, until_room=running.until_room)
 
     def _started(self, batch: Batch) -> Callable[[], list[list[float]]]:
         """Its scores are on their way when this returns; the result waits for them."""
@@ -195,12 +203,10 @@ def host(settings: Settings) -> HostedEngine:
     return engine
 
 
-def _in_order(
-    parts: Sequence[Sequence[int]], wait: Callable[[], Sequence[Sequence[float]]]
-) -> list[float]:
-    """A batch's scores as it was given, from those of its parts, whose indexes these are."""
-    scores = [0.0] * sum(map(len, parts))
-    for part, of_part in zip(parts, wait(), strict=True):
+def _in_order(order: Order, wait: Callable[[], Sequence[Sequence[float]]]) -> list[float]:
+    """A batch's scores as it was given, from those of its parts."""
+    scores = [0.0] * sum(map(len, order))
+    for part, of_part in zip(order, wait(), strict=True):
         for index, score in zip(part, of_part, strict=True):
             scores[index] = score
     return scores

@@ -116,10 +116,13 @@ class Launch:
             other kind, after which a smaller one may.
         works_by_itself: `start` returns before the device has ended, so that a further batch may be
             started meanwhile; otherwise the wait is the work.
+        until_room: once it is started, waits until a part of the device has nothing left to do, so
+            that a further batch may be started there; None: it never has such parts.
     """
 
     start: Callable[[], Callable[[], list[float]]]
     works_by_itself: bool = False
+    until_room: Callable[[], None] | None = None
 
     def __call__(self) -> list[float]:
         """Start it and wait."""

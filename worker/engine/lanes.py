@@ -1,23 +1,26 @@
 """A batch over the cores of a CPU: parts of it side by side, or each operation over all cores.
 
 Side by side no operation waits for another core, which matters most where something else wants one;
-together, one large matrix product uses the caches better. Which wins is tried at start.
+together, one large matrix product uses the caches better. Which wins is tried at start. A core that
+has ended its part need not wait for the others: the next batch may be started on it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 import torch
 
 Scored = list[float]
+Part = Callable[[], Scored]
 
 
 class Lanes:
-    """Runs the parts of a batch on so many cores.
+    """So many cores, each scoring a part of a batch, or all of them the same one.
 
-    Only one object's `run` may be going on at a time: torch's number of threads is the process's.
+    Only one batch may be on all cores at a time, and none beside it: torch's number of threads is
+    the process's.
     """
 
     def __init__(self, count: int, cores: int) -> None:
@@ -30,15 +33,38 @@ class Lanes:
     def __str__(self) -> str:
         return f"{self.count} side by side" if self.count > 1 else "one pass on all cores"
 
-    def run(self, parts: Sequence[Callable[[], Scored]]) -> list[Scored]:
-        """Raises: what a part raised, once all have ended."""
-        if len(parts) == 1:
-            torch.set_num_threads(self._cores)
-            return [parts[0]()]
+    def start(self, parts: Sequence[Part]) -> list[Future[Scored]]:
+        """Each lane takes the next one as soon as it has ended its own."""
         torch.set_num_threads(1)
-        running = [self._pool.submit(part) for part in parts]
-        wait(running)
-        return [future.result() for future in running]
+        return [self._pool.submit(part) for part in parts]
+
+    def together(self, part: Part) -> Scored:
+        """Run it on all cores."""
+        torch.set_num_threads(self._cores)
+        return part()
+
+
+class SideBySide:
+    """A batch in parts, on its way through the lanes."""
+
+    def __init__(self, lanes: Lanes, parts: Sequence[Part]) -> None:
+        self._lanes = lanes
+        self._parts = parts
+        self._running: list[Future[Scored]] = []
+
+    def start(self) -> Callable[[], list[Scored]]:
+        """Returns: what waits for the scores of its parts, and raises what a part raised, once all
+        have ended."""
+        self._running = self._lanes.start(self._parts)
+        return self._scores
+
+    def until_room(self) -> None:
+        """Wait until a lane has nothing left to do."""
+        wait(self._running, return_when=FIRST_COMPLETED)
+
+    def _scores(self) -> list[Scored]:
+        wait(self._running)
+        return [future.result() for future in self._running]
 
 
 def possible(device: torch.device, cores: int, *, own_code: bool) -> list[Lanes]:

@@ -17,6 +17,7 @@ from rerankq.errors import ConnectionFailed, Overloaded, Unavailable
 T = TypeVar("T")
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 30.0
+LATE = 1 / 50  # of the time gone by: how late the end may be seen
 AWAY = (ConnectionFailed, Overloaded, Unavailable)
 
 
@@ -53,20 +54,20 @@ def until_final(
     """
     Args:
         check: raises where it is to end before.
-        poll: seconds between two looks; the first ones come sooner, for small files.
+        poll: seconds between two looks; the first ones come sooner, so that a small file's end is
+            not seen late by much of its time.
         give_up_after: seconds without an answer; None: never, since the batch goes on meanwhile.
 
     Raises: ConnectionFailed: no answer for that long; NotFound: the batch is no longer known.
     """
-    pause = min(poll, FIRST_PAUSE_S)
+    began = time.monotonic()
     while True:
         state = patiently(lambda: service.state(batch_id), progress, poll, give_up_after)
         progress.show(state)
         if state.final:
             return state
         check()
-        time.sleep(pause)
-        pause = min(2 * pause, poll)
+        time.sleep(min(poll, max(FIRST_PAUSE_S, LATE * (time.monotonic() - began))))
 
 
 def patiently(
