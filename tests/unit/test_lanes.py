@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 
 import pytest
 import torch
 
 from tests.conftest import eventually
-from worker.engine.lanes import Lanes, SideBySide, possible
+from worker.engine.lanes import NICENESS, Lanes, SideBySide, possible
 
 
 def part(*scores: float, until: threading.Event | None = None) -> list[float]:
@@ -60,20 +62,26 @@ def test_an_error_of_one_part_is_told_when_the_others_have_ended() -> None:
     assert ended
 
 
-def test_each_lane_computes_on_one_core_and_together_they_have_all() -> None:
-    lanes, seen = Lanes(2, 3), list[int]()
-
+def test_each_lane_computes_on_one_core_and_one_part_alone_on_all() -> None:
     def look() -> list[float]:
-        seen.append(torch.get_num_threads())
-        return []
+        return [torch.get_num_threads()]
 
-    before = torch.get_num_threads()
-    try:
-        SideBySide(lanes, [look, look]).start()()
-        lanes.together(look)
-    finally:
-        torch.set_num_threads(before)
-    assert seen == [1, 1, 3]
+    for lanes in (Lanes(2, 3), Lanes(1, 3)):
+        for _ in range(2):
+            assert SideBySide(lanes, [look, look]).start()() == [[1], [1]]
+            assert lanes.together(look) == [3]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there, a priority is a whole process's")
+def test_a_lane_gives_way_to_other_threads() -> None:
+    def look() -> list[float]:
+        return [os.getpriority(os.PRIO_PROCESS, threading.get_native_id())]
+
+    before = look()[0]
+    lanes = Lanes(2, 2)
+    seen = [*SideBySide(lanes, [look, look]).start()(), lanes.together(look)]
+    assert seen == [[max(before, NICENESS)]] * 3
+    assert look() == [before]
 
 
 def test_code_of_a_models_own_is_run_by_one_thread() -> None:

@@ -7,6 +7,9 @@ has ended its part need not wait for the others: the next batch may be started o
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
@@ -14,6 +17,8 @@ import torch
 
 Scored = list[float]
 Part = Callable[[], Scored]
+
+NICENESS = 10  # a thread that computes gives way to those that answer callers and renew leases
 
 
 class Lanes:
@@ -26,22 +31,18 @@ class Lanes:
     def __init__(self, count: int, cores: int) -> None:
         self.count = count
         self._cores = cores
-        # Set in each of its threads, too: what is set elsewhere reaches a thread only when it
-        # first computes.
-        self._pool = ThreadPoolExecutor(count, "lane", torch.set_num_threads, (1,))
+        self._pool = ThreadPoolExecutor(count, "lane", _begin)
 
     def __str__(self) -> str:
         return f"{self.count} side by side" if self.count > 1 else "one pass on all cores"
 
     def start(self, parts: Sequence[Part]) -> list[Future[Scored]]:
         """Each lane takes the next one as soon as it has ended its own."""
-        torch.set_num_threads(1)
         return [self._pool.submit(part) for part in parts]
 
     def together(self, part: Part) -> Scored:
         """Run it on all cores."""
-        torch.set_num_threads(self._cores)
-        return part()
+        return self._pool.submit(_on_cores, self._cores, part).result()
 
 
 class SideBySide:
@@ -65,6 +66,22 @@ class SideBySide:
     def _scores(self) -> list[Scored]:
         wait(self._running)
         return [future.result() for future in self._running]
+
+
+def _begin() -> None:
+    # In each thread: what is set elsewhere reaches one only when it first computes.
+    torch.set_num_threads(1)
+    if sys.platform == "linux":  # elsewhere a priority is a whole process's
+        itself = os.PRIO_PROCESS, threading.get_native_id()
+        os.setpriority(*itself, max(NICENESS, os.getpriority(*itself)))
+
+
+def _on_cores(count: int, part: Part) -> Scored:
+    torch.set_num_threads(count)
+    try:
+        return part()
+    finally:
+        torch.set_num_threads(1)
 
 
 def possible(device: torch.device, cores: int, *, own_code: bool) -> list[Lanes]:
