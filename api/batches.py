@@ -66,7 +66,7 @@ class BatchMaker:
                 await self.files.give_back(stopped, spec, before)
         if made.outcome not in ("created", "existing"):
             raise _refused(made)
-        return made.job_id
+        return made.about
 
     async def _enlist(
         self,
@@ -166,7 +166,7 @@ def _refused(made: Committed) -> Refusal:
         detail = "output_uri: another batch is still writing there; wait for its end"
         return Refusal(409, "output_taken", detail, field="output_uri")
     limit = batches.MOST_BATCHES
-    detail = f"{made.job_id} batches are open; the limit is {limit}"
+    detail = f"{made.about} batches are open; the limit is {limit}"
     return Refusal(429, "backlog_full", detail, limit=limit, retry_after=RETRY_FULL_S)
 
 

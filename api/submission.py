@@ -94,41 +94,29 @@ class Submission:
         self.check_memory()
         workers = await self._fleet.ready()
         self.check_instruction(request.instruction, workers)
+        named = partial(_idempotency, request, owner, idempotency_key)
         texts = texts_of(request)
         large = sum(map(len, texts)) >= INLINE_BYTES
         job_shards = await _aside(large, partial(self._shards, request, texts, workers))
-        job_id = new_job_id(self._tag)
-        idempotency = None
-        if idempotency_key is not None or join:
-            named = partial(_idempotency, request, owner, idempotency_key)
-            idempotency = await _aside(large, named)
-        made_at = time.monotonic()
-        committed = await self._ledger.submit(
-            job_shards,
-            calls.commit(
-                job_id,
-                header(
-                    request,
-                    job_shards.cut,
-                    model=self._model,
-                    owner=owner,
-                    request_id=logs.request_id.get(),
-                    traceparent=tracing.traceparent(),
-                    result_ttl_ms=int(self._settings.result_ttl * 1000),
-                ),
-                entries=job_shards.count,
-                max_backlog=self._settings.max_backlog,
-                owner=owner,
-                expires_in_ms=int((request.expires_in or DEFAULT_EXPIRES_IN_S) * 1000),
-                idempotency=idempotency,
-                staged=job_shards.token,
-                join_ms=int(JOIN_S * 1000) if join else 0,
-            ),
+        asked = idempotency_key is not None or join
+        idempotency = await _aside(large, named) if asked else None
+        job_id, made_at = new_job_id(self._tag), time.monotonic()
+        commit = calls.commit(
+            job_id,
+            self._header(request, job_shards, owner),
+            entries=job_shards.count,
+            max_backlog=self._settings.max_backlog,
+            owner=owner,
+            expires_in_ms=int((request.expires_in or DEFAULT_EXPIRES_IN_S) * 1000),
+            idempotency=idempotency,
+            staged=job_shards.token,
+            join_ms=int(JOIN_S * 1000) if join else 0,
         )
+        committed = await self._ledger.submit(job_shards, commit)
         if committed.outcome not in ("created", "existing"):
             await self._refuse(committed, request.lane, workers)
         created = committed.outcome == "created"
-        return Submitted(committed.job_id, created, job_id, made_at if created else None)
+        return Submitted(committed.about, created, job_id, made_at if created else None)
 
     async def retry(self, job_id: str) -> str:
         """Make a new job of what was not scored of a failed one; its id.
@@ -181,6 +169,17 @@ class Submission:
             detail = f"instruction: {self._model} takes no instruction"
             raise Refusal(422, "instruction_not_supported", detail, field="instruction")
 
+    def _header(self, request: JobRequest, job_shards: Shards, owner: str) -> dict[str, calls.Arg]:
+        return header(
+            request,
+            job_shards.cut,
+            model=self._model,
+            owner=owner,
+            request_id=logs.request_id.get(),
+            traceparent=tracing.traceparent(),
+            result_ttl_ms=int(self._settings.result_ttl * 1000),
+        )
+
     def _shards(self, request: JobRequest, texts: list[str], workers: list[WorkerInfo]) -> Shards:
         shape = cut(
             request.query,
@@ -201,7 +200,7 @@ class Submission:
         if committed.outcome == "unstaged":
             detail = "the documents took too long to reach the queue; try again"
             raise Refusal(503, "queue_unavailable", detail, retry_after=1)
-        raise await self._full(lane, committed.job_id, workers)
+        raise await self._full(lane, committed.about, workers)
 
     async def _full(self, lane: Lane, shards: str, workers: list[WorkerInfo]) -> Refusal:
         limit = self._settings.max_backlog

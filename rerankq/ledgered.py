@@ -126,7 +126,7 @@ class LedgeredTask:
         )
         committed = ledger.submit(whole, commit)
         if committed.outcome not in ("created", "existing"):
-            detail = f"the {lane} lane is full ({committed.job_id} shards); try again later"
+            detail = f"the {lane} lane is full ({committed.about} shards); try again later"
             raise _overloaded("backlog_full", detail)
 
 

@@ -35,12 +35,12 @@ class Committed:
         outcome: created; existing (same key and body, or a replay); conflict (same key, other
             body); full (the lane's backlog); unstaged (the upload took too long);
             output_taken (another batch is still writing there).
-        job_id: of the job that now exists; with `full` the number of open entries; with
+        about: the job that now exists; with `full` the number of open entries; with
             `output_taken` the batch that writes.
     """
 
     outcome: Literal["created", "existing", "conflict", "full", "unstaged", "output_taken"]
-    job_id: str
+    about: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,9 +41,9 @@ def test_a_copy_of_the_running_redis_folder_has_all_that_was_accepted(tmp_path: 
 
         def submit() -> None:
             while not over.is_set():
-                accepted.append(bench.commit(shards=3).job_id)
+                accepted.append(bench.commit(shards=3).about)
 
-        done = bench.commit().job_id
+        done = bench.commit().about
         bench.complete(bench.take()[0].entry)
         writer = threading.Thread(target=submit)
         writer.start()

@@ -76,7 +76,7 @@ def test_it_tells_whether_a_public_task_may_have_ended(
 ) -> None:
     completion.start()
     for task in (False, True):
-        job_id = bench.commit(shards=2).job_id
+        job_id = bench.commit(shards=2).about
         if task:
             bench.redis.hset(name(Key.JOB, job_id), "task", "{}")
         for entry in [item.entry for item in bench.take()]:

@@ -16,7 +16,7 @@ from tests.integration.bench import LEASE_MS, TTL_MS, Bench, holder
 
 
 def test_a_job_from_commit_to_succeeded(bench: Bench) -> None:
-    job_id = bench.commit(shards=3).job_id
+    job_id = bench.commit(shards=3).about
     assert bench.job(job_id).status is JobStatus.QUEUED
     assert bench.redis.zcard(name(Key.PENDING, Lane.INTERACTIVE)) == 3
     taken = bench.take()
@@ -33,7 +33,7 @@ def test_a_job_from_commit_to_succeeded(bench: Bench) -> None:
 
 
 def test_a_final_job_is_forgotten_after_its_time(bench: Bench) -> None:
-    job_id = bench.commit().job_id
+    job_id = bench.commit().about
     assert bench.redis.ttl(name(Key.JOB, job_id)) == -1
     bench.complete(bench.take()[0].entry)
     for part in ("", Part.OUTPUT):
@@ -95,13 +95,13 @@ def test_committing_an_id_again_leaves_the_job_alone(bench: Bench) -> None:
 
 
 def test_a_delayed_job_opens_when_its_time_has_come(bench: Bench) -> None:
-    job_id = bench.commit(shards=3, delay_ms=60_000).job_id
+    job_id = bench.commit(shards=3, delay_ms=60_000).about
     assert bench.take() == []
     assert bench.redis.zcard(name(Key.PENDING, Lane.INTERACTIVE)) == 0
     bench.redis.zadd(name(Key.SCHEDULED), {job_id: 1})
     bench.reap()
     assert len(bench.take()) == 3
-    waiting = bench.commit(shards=2, delay_ms=60_000).job_id
+    waiting = bench.commit(shards=2, delay_ms=60_000).about
     bench.finish(waiting, JobStatus.CANCELLED)
     bench.finish(job_id, JobStatus.CANCELLED)
     bench.assert_empty()
@@ -116,9 +116,9 @@ def test_nothing_is_taken_twice(bench: Bench) -> None:
 
 
 def test_a_big_job_shares_with_small_ones_that_come_later(bench: Bench) -> None:
-    big = bench.commit(shards=100, stride=1000).job_id
+    big = bench.commit(shards=100, stride=1000).about
     bench.take(most=1)
-    small = bench.commit().job_id
+    small = bench.commit().about
     order = [item.job_id for item in bench.take(most=4)]
     assert order.index(small) <= 1
     assert set(order) == {small, big}
@@ -168,8 +168,8 @@ def test_take_says_whether_bulk_waits_and_for_how_long_it_did(bench: Bench) -> N
 
 
 def test_a_record_of_a_later_version_is_left_to_those_who_know_it(bench: Bench) -> None:
-    later = [bench.commit(version=VERSION + 1).job_id for _ in range(150)]
-    ours = [bench.commit().job_id for _ in range(3)]
+    later = [bench.commit(version=VERSION + 1).about for _ in range(150)]
+    ours = [bench.commit().about for _ in range(3)]
     assert [t.job_id for t in bench.take(most=64)] == ours
     assert bench.redis.hget(name(Key.JOB, later[0]), "status") == b"queued"
     with pytest.raises(LaterVersion):
@@ -177,7 +177,7 @@ def test_a_record_of_a_later_version_is_left_to_those_who_know_it(bench: Bench) 
 
 
 def test_completing_twice_counts_once(bench: Bench) -> None:
-    job_id = bench.commit(shards=2).job_id
+    job_id = bench.commit(shards=2).about
     first = bench.take(most=1)[0].entry
     assert bench.complete(first)
     assert not bench.complete(first)
@@ -186,7 +186,7 @@ def test_completing_twice_counts_once(bench: Bench) -> None:
 
 
 def test_a_late_holder_counts_if_it_is_first(bench: Bench) -> None:
-    job_id = bench.commit().job_id
+    job_id = bench.commit().about
     entry = bench.take("slow")[0].entry
     bench.lapse(entry)
     assert bench.reap() == (1, 0)
@@ -223,7 +223,7 @@ def test_after_a_long_sleep_nobody_s_lease_lapses(bench: Bench) -> None:
 
 
 def test_a_held_lease_is_renewed_and_a_lost_one_is_told(bench: Bench) -> None:
-    job_id = bench.commit(shards=3).job_id
+    job_id = bench.commit(shards=3).about
     mine = [t.entry for t in bench.take("me", most=1)]
     other = [t.entry for t in bench.take("other", most=1)]
     bench.lapse(*mine)
@@ -245,7 +245,7 @@ def test_release_hands_back_without_a_loss(bench: Bench) -> None:
 
 
 def test_cancelling_frees_everything_at_once(bench: Bench) -> None:
-    job_id = bench.commit(shards=4).job_id
+    job_id = bench.commit(shards=4).about
     held = bench.take(most=2)
     bench.complete(held[0].entry)
     assert bench.finish(job_id, JobStatus.CANCELLED)
@@ -258,8 +258,8 @@ def test_cancelling_frees_everything_at_once(bench: Bench) -> None:
 
 
 def test_a_deadline_ends_a_job_wherever_it_is(bench: Bench) -> None:
-    waiting = bench.commit(expires_in_ms=0).job_id
-    running = bench.commit(expires_in_ms=0).job_id
+    waiting = bench.commit(expires_in_ms=0).about
+    running = bench.commit(expires_in_ms=0).about
     bench.take(most=1)
     assert bench.reap() == (0, 2)
     for job_id in (waiting, running):
@@ -282,7 +282,7 @@ def test_workers_hear_of_a_job_that_ends_with_entries_open(bench: Bench) -> None
     with bench.redis.pubsub(ignore_subscribe_messages=True) as subscription:
         subscription.subscribe(name(Key.GONE))
         subscription.get_message(timeout=1)
-        done, withdrawn = bench.commit().job_id, bench.commit(shards=2).job_id
+        done, withdrawn = bench.commit().about, bench.commit(shards=2).about
         for item in bench.take():
             if item.job_id == done:
                 bench.complete(item.entry)
@@ -294,14 +294,14 @@ def test_workers_hear_of_a_job_that_ends_with_entries_open(bench: Bench) -> None
 
 
 def test_a_failed_job_keeps_its_problem(bench: Bench) -> None:
-    job_id = bench.commit().job_id
+    job_id = bench.commit().about
     problem = Problem(title="t", status=422, code="query_too_long", detail="d", limit=5)
     bench.ledger.run(calls.finish(job_id, JobStatus.FAILED, problem))
     assert bench.job(job_id).error == problem
 
 
 def reach(bench: Bench, status: JobStatus) -> str:
-    job_id = bench.commit().job_id
+    job_id = bench.commit().about
     if status is JobStatus.QUEUED:
         return job_id
     entry = bench.take()[0].entry
@@ -331,7 +331,7 @@ def test_the_end_is_published_once_and_counted(bench: Bench) -> None:
     with bench.redis.pubsub(ignore_subscribe_messages=True) as subscription:
         subscription.subscribe(name(Key.DONE))
         subscription.get_message(timeout=1)
-        job_id = bench.commit().job_id
+        job_id = bench.commit().about
         bench.complete(bench.take()[0].entry)
         bench.finish(job_id, JobStatus.CANCELLED)
         message = subscription.get_message(timeout=5)
@@ -348,10 +348,10 @@ def test_the_end_is_published_once_and_counted(bench: Bench) -> None:
 
 def test_failures_are_counted_by_the_code_of_their_error(bench: Bench) -> None:
     for problem in (calls.POISON, calls.POISON, calls.EXPIRED):
-        job_id = bench.commit().job_id
+        job_id = bench.commit().about
         bench.finish(job_id, JobStatus.FAILED, problem)
         bench.finish(job_id, JobStatus.FAILED, problem)  # it was final
-    bench.finish(bench.commit().job_id, JobStatus.CANCELLED)
+    bench.finish(bench.commit().about, JobStatus.CANCELLED)
     counted = bench.redis.hgetall(name(Key.FAILURES))
     assert counted == {b"worker_lost": b"2", b"expired": b"1"}
 
@@ -365,15 +365,15 @@ def test_calls_survive_a_redis_that_forgot_the_scripts(bench: Bench) -> None:
 def test_the_largest_job_commits_whole(bench: Bench) -> None:
     assert bench.commit(shards=keys.MAX_ENTRIES, max_backlog=10**6).outcome == "created"
     assert bench.redis.zcard(name(Key.READY, Lane.INTERACTIVE)) == keys.MAX_ENTRIES
-    job_id = bench.commit(max_backlog=10**6).job_id
+    job_id = bench.commit(max_backlog=10**6).about
     for record in (job_id, "job_0000"):
         bench.finish(record, JobStatus.CANCELLED)
     bench.assert_empty()
 
 
 def test_a_full_redis_takes_nothing_new_and_goes_on_with_what_it_has(bench: Bench) -> None:
-    job_id = bench.commit(shards=3).job_id
-    overdue = bench.commit(expires_in_ms=0).job_id
+    job_id = bench.commit(shards=3).about
+    overdue = bench.commit(expires_in_ms=0).about
     entry, lost = (t.entry for t in bench.take(most=2))
     bench.lapse(lost)
     bench.redis.config_set("maxmemory", 1)

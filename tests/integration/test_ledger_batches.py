@@ -57,7 +57,7 @@ def chunks(count: int) -> list[Chunk]:
 
 def plan(bench: Bench, count: int, *, stride_ms: int = 10) -> str:
     """The id of a batch that is planned."""
-    batch_id = enlist(bench).job_id
+    batch_id = enlist(bench).about
     (item,) = take(bench)
     call = batches.planned(
         item.entry, 9, 0, chunks(count), last=True, chunk_tokens=5, stride_ms=stride_ms
@@ -96,7 +96,7 @@ def batch(bench: Bench, batch_id: str) -> BatchRecord:
 
 
 def test_a_batch_from_its_plan_to_its_merge(bench: Bench) -> None:
-    batch_id = enlist(bench).job_id
+    batch_id = enlist(bench).about
     assert batch(bench, batch_id).phase == "validating"
     (item,) = take(bench)
     assert (item.input, BatchSpec.model_validate_json(item.context)) == (b"plan", SPEC)
@@ -133,7 +133,7 @@ def test_only_so_many_chunks_are_open_and_each_part_opens_another(bench: Bench) 
 
 
 def test_a_plan_is_put_down_in_slices_by_whoever_plans(bench: Bench) -> None:
-    batch_id = enlist(bench).job_id
+    batch_id = enlist(bench).about
     (item,) = take(bench)
     assert bench.ledger.run(batches.planned(item.entry, 100)) == Planned(0, 100)
     four = chunks(4)
@@ -223,7 +223,7 @@ def test_a_cancelled_batch_is_merged_first(bench: Bench) -> None:
 
 
 def test_cancelled_before_it_is_planned_it_is_over_at_once(bench: Bench) -> None:
-    batch_id = enlist(bench).job_id
+    batch_id = enlist(bench).about
     (item,) = take(bench)
     put_down(bench, item.entry, 0, chunks(3))
     assert bench.ledger.run(batches.stop(batch_id, JobStatus.CANCELLED))
@@ -317,15 +317,15 @@ def test_the_same_key_finds_the_batch_unless_it_came_to_nothing(bench: Bench) ->
     first = enlist(bench, idempotency=("key", "body"))
     assert enlist(bench, idempotency=("key", "body")).outcome == "existing"
     assert enlist(bench, idempotency=("key", "other")).outcome == "conflict"
-    bench.ledger.run(batches.stop(first.job_id, JobStatus.CANCELLED))
+    bench.ledger.run(batches.stop(first.about, JobStatus.CANCELLED))
     assert enlist(bench, idempotency=("key", "body")).outcome == "created"
 
 
 def test_an_output_is_one_batchs_until_it_is_final(bench: Bench) -> None:
     first = enlist(bench, output="/out")
-    assert enlist(bench, output="/out/") == calls.Committed("output_taken", first.job_id)
+    assert enlist(bench, output="/out/") == calls.Committed("output_taken", first.about)
     assert enlist(bench, output="/out.jsonl").outcome == "created"
-    bench.ledger.run(batches.stop(first.job_id, JobStatus.CANCELLED))
+    bench.ledger.run(batches.stop(first.about, JobStatus.CANCELLED))
     assert enlist(bench, output="/out").outcome == "created"
 
 
@@ -345,7 +345,7 @@ def test_too_many_batches_at_once_are_refused(
 
 
 def test_a_batch_is_in_no_list_of_jobs(bench: Bench) -> None:
-    batch_id = enlist(bench).job_id
+    batch_id = enlist(bench).about
     assert bench.redis.zrange(name(Key.JOBS, "o"), 0, -1) == []
     listed = bench.redis.zrange(name(Key.JOBS, batches.listed_as("o")), 0, -1)
     assert listed == [batch_id.encode()]

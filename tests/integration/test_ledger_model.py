@@ -81,7 +81,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: sum(bool(job.open) for job in self.jobs.values()) < 3)
     @rule(shards=st.integers(1, 3), lane=st.sampled_from(Lane))
     def commit(self, shards: int, lane: Lane) -> None:
-        job_id = self.bench.commit(shards=shards, lane=lane, stride=0).job_id
+        job_id = self.bench.commit(shards=shards, lane=lane, stride=0).about
         entries = {keys.entry(job_id, k) for k in range(shards)}
         self.jobs[job_id] = Expected(lane, shards, open=entries)
 

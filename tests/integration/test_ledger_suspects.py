@@ -32,7 +32,7 @@ def ask(bench: Bench, worker: str) -> Take:
 
 
 def test_what_an_idle_worker_takes_alone_can_be_marked_at_once(bench: Bench) -> None:
-    job = bench.commit().job_id
+    job = bench.commit().about
     assert len(bench.take("w", mark=True)) == 1
     assert bench.redis.hgetall(name(Key.DEVICE)) == {f"{job}:0".encode(): b"w"}
     bench.commit(shards=2)
@@ -41,7 +41,7 @@ def test_what_an_idle_worker_takes_alone_can_be_marked_at_once(bench: Bench) -> 
 
 
 def suspect(bench: Bench) -> str:
-    entry = f"{bench.commit().job_id}:0"
+    entry = f"{bench.commit().about}:0"
     for _ in range(keys.SUSPECT_DEVICE_LOSSES):
         lose(bench, entry, on_device=True)
     return entry
@@ -53,7 +53,7 @@ def suspect(bench: Bench) -> str:
 def test_losses_make_a_suspect_that_only_runs_alone(
     bench: Bench, on_device: bool, losses: int
 ) -> None:
-    entry = f"{bench.commit().job_id}:0"
+    entry = f"{bench.commit().about}:0"
     for _ in range(losses - 1):
         lose(bench, entry, on_device=on_device)
         assert not bench.redis.exists(name(Key.SUSPECTS))
@@ -67,7 +67,7 @@ def test_losses_make_a_suspect_that_only_runs_alone(
 
 def test_the_others_of_its_job_and_its_lane_pass_it(bench: Bench) -> None:
     entry = suspect(bench)
-    job_id = bench.commit(shards=2).job_id
+    job_id = bench.commit(shards=2).about
     others = [f"{job_id}:{k}" for k in range(2)]
     assert [item.entry for item in bench.take()] == others
     assert bench.redis.zscore(name(Key.READY, Lane.INTERACTIVE), entry) is not None
@@ -94,7 +94,7 @@ def test_a_suspect_that_was_handed_back_is_still_one(bench: Bench) -> None:
 
 def test_losses_alone_fail_the_job_and_no_other(bench: Bench) -> None:
     entry = suspect(bench)
-    innocent = bench.commit().job_id
+    innocent = bench.commit().about
     for strike in range(1, STRIKES + 1):
         assert bench.job(entry.split(":")[0]).status is JobStatus.RUNNING
         assert alone(bench) == [entry]
@@ -110,7 +110,7 @@ def test_losses_alone_fail_the_job_and_no_other(bench: Bench) -> None:
 
 
 def test_a_job_is_scored_by_one_model_while_that_has_a_worker(bench: Bench) -> None:
-    job_id = bench.commit(shards=3).job_id
+    job_id = bench.commit(shards=3).about
     now = int(bench.redis.time()[0]) * 1000  # type: ignore[index]
     bench.redis.zadd(name(Key.MODELS), {"old": now, "new": now})
     old, new = ({"worker": model, "model": model} for model in ("old", "new"))

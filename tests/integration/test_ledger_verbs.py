@@ -169,7 +169,7 @@ def test_whom_a_synchronous_request_joins(bench: Bench) -> None:
     assert 0 < bench.redis.pttl(name(Key.IDEM, KEY[0])) <= 5_000  # type: ignore[operator]
     bench.take()
     bench.complete("job_a:0")
-    assert bench.commit("job_b", **join).job_id == "job_a", "what is done is an answer"  # type: ignore[arg-type]
+    assert bench.commit("job_b", **join).about == "job_a", "what is done is an answer"  # type: ignore[arg-type]
     bench.redis.delete(name(Key.IDEM, KEY[0]))
     bench.commit("job_c", **join)  # type: ignore[arg-type]
     bench.finish("job_c", JobStatus.CANCELLED)

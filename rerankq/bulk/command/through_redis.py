@@ -85,13 +85,13 @@ class ThroughRedis:
         )
         made = self._asked(self._further, lambda ledger: ledger.run(call))
         if made.outcome == "output_taken":
-            detail = f"{made.job_id} is still writing to {storage.shown(order.spec.output)}"
+            detail = f"{made.about} is still writing to {storage.shown(order.spec.output)}"
             conflict = Problem(title="Conflict", status=409, code=made.outcome, detail=detail)
             raise APIError(conflict)
         if made.outcome not in ("created", "existing"):
-            detail = f"the batches have {made.job_id} chunks open; try again later"
+            detail = f"the batches have {made.about} chunks open; try again later"
             raise Overloaded(Problem(title=TITLE, status=429, code="backlog_full", detail=detail))
-        return made.job_id
+        return made.about
 
     def state(self, batch_id: str) -> BatchState:
         further = self._of_batch(batch_id)
