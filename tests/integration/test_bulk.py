@@ -79,7 +79,7 @@ class Batches:
         call = batches.enlist(
             batches.new_batch_id(), fields, output=what.output, owner="", expires_in_ms=600_000
         )
-        return self.ledger.run(call).job_id
+        return self.ledger.run(call).about
 
     def look(self, batch_id: str) -> BatchRecord:
         record = self.ledger.batch(batch_id)
