@@ -15,7 +15,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from scripts.redis_server import answers, command, find_server, free_port, is_free
 
@@ -27,6 +27,9 @@ CLAIMED_WITHIN_S = 3.0  # one that was just killed may still be ending
 TICK_S = 0.2
 RESTART_PAUSE_S = 1.0
 PR_SET_PDEATHSIG = 1
+
+# As `execute` does; tests have a faster way for workers.
+Start = Callable[..., subprocess.Popen[bytes]]
 
 
 class StartFailed(Exception):
@@ -51,6 +54,30 @@ class Child:
         return self.process is not None and self.process.poll() is None
 
 
+def execute(
+    command: list[str], env: dict[str, str], output: IO[Any], kept: tuple[int, ...] = ()
+) -> subprocess.Popen[bytes]:
+    """Start a program that writes to `output` and inherits the descriptors `kept`."""
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        # A Ctrl-C is for this process alone: it stops the others in order.
+        process_group=0,
+        preexec_fn=_die_with_parent,
+        pass_fds=kept,
+    )
+
+
+def _die_with_parent() -> None:
+    # Linux: a supervisor that is killed outright leaves no orphans.
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 class LocalSystem:
     """Starts, watches and stops the processes, and keeps `state.json` true.
 
@@ -63,6 +90,7 @@ class LocalSystem:
         workers: of the default model; there is one of each further model, too.
         api_processes: of each API, behind its port.
         worker_module: what `python -m` starts as a worker.
+        start: how each process is started.
     """
 
     def __init__(
@@ -76,6 +104,7 @@ class LocalSystem:
         env: Mapping[str, str] | None = None,
         log_to_files: bool = True,
         worker_module: str = "worker",
+        start: Start = execute,
     ) -> None:
         self.folder = folder.resolve()
         self._env = dict(os.environ if env is None else env)
@@ -83,6 +112,7 @@ class LocalSystem:
         self._env.setdefault("RERANKQ_STORAGE_URL", str(self.folder / "storage"))
         self._log_to_files = log_to_files
         self._worker_module = worker_module
+        self._start = start
         self._api_processes = api_processes
         self._stopping = False
         self._claim: IO[str] | None = None
@@ -219,18 +249,8 @@ class LocalSystem:
             logs = self.folder / "logs"
             logs.mkdir(exist_ok=True)
             log = (logs / f"{child.name}.log").open("ab")
-        child.process = subprocess.Popen(
-            child.command,
-            cwd=ROOT,
-            env=child.env,
-            stdin=subprocess.DEVNULL,
-            stdout=log or sys.stderr,
-            stderr=log or sys.stderr,
-            # A Ctrl-C is for this process alone: it stops the others in order.
-            process_group=0,
-            preexec_fn=_die_with_parent,
-            pass_fds=(self._claim.fileno(),) if self._claim and child.name == "redis" else (),
-        )
+        kept = (self._claim.fileno(),) if self._claim and child.name == "redis" else ()
+        child.process = self._start(child.command, child.env, log or sys.stderr, kept)
         child.started = time.monotonic()
         if log:
             log.close()
@@ -258,12 +278,6 @@ class LocalSystem:
         except subprocess.TimeoutExpired:
             child.process.kill()
             child.process.wait()
-
-
-def _die_with_parent() -> None:
-    # Linux: a supervisor that is killed outright leaves no orphans.
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _ok(url: str) -> bool:

@@ -15,9 +15,11 @@ import redis
 from celery import Celery
 from hypothesis import settings
 
+import worker.engine  # noqa: F401 - from now on its variables are there, whatever is loaded when
 from rerankq import Client
-from scripts.localsystem import LocalSystem
+from scripts.localsystem import LocalSystem, Start, execute
 from scripts.redis_server import answers, command, find_server, free_port
+from tests.fork_server import ForkServer
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -71,8 +73,18 @@ def clean_environment(**variables: str) -> dict[str, str]:
     return inherited | ours | variables
 
 
+@pytest.fixture(scope="session")
+def start_process() -> Iterator[Start]:
+    """How a system starts its processes here: workers as forks of one that has loaded torch."""
+    server = ForkServer(execute)
+    yield server.start
+    server.close()
+
+
 @pytest.fixture(scope="module")
-def start_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartSystem]:
+def start_system(
+    tmp_path_factory: pytest.TempPathFactory, start_process: Start
+) -> Iterator[StartSystem]:
     """Starts a system with these RERANKQ_* variables, without the prefix; stopped afterwards.
 
     Supervised: what dies is restarted, as Kubernetes would.
@@ -88,7 +100,9 @@ def start_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartSyst
     ) -> LocalSystem:
         env = clean_environment(**{f"RERANKQ_{k.upper()}": v for k, v in variables.items()})
         folder = tmp_path_factory.mktemp("system")
-        system = LocalSystem(folder, workers=workers, env=env, worker_module=worker_module)
+        system = LocalSystem(
+            folder, workers=workers, env=env, worker_module=worker_module, start=start_process
+        )
         system.start()
         systems.append(system)
         if supervised:
@@ -101,9 +115,12 @@ def start_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartSyst
 
 
 @pytest.fixture(scope="session")
-def demo_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSystem]:
+def demo_system(
+    tmp_path_factory: pytest.TempPathFactory, start_process: Start
+) -> Iterator[LocalSystem]:
     """One system with the demo model for all tests that only talk to it."""
-    system = LocalSystem(tmp_path_factory.mktemp("demo"), env=clean_environment())
+    folder = tmp_path_factory.mktemp("demo")
+    system = LocalSystem(folder, env=clean_environment(), start=start_process)
     system.start()
     yield system
     system.stop()

@@ -15,7 +15,7 @@ from typing import Any
 import redis
 
 from rerankq import Client, JobStatus
-from scripts.localsystem import Child, LocalSystem
+from scripts.localsystem import Child, LocalSystem, Start, execute
 from tests.chaos.load import WORDS
 from tests.chaos.run import environment
 
@@ -39,11 +39,11 @@ class Drains:
         return not self.wrong and max(self.exits_s) <= GONE_WITHIN_S
 
 
-def drain(folder: Path, *, times: int, seed: int = 1) -> Drains:
+def drain(folder: Path, *, times: int, seed: int = 1, start: Start = execute) -> Drains:
     """Stop a worker that holds work `times` times, and check every job and every entry."""
     logs = {"RERANKQ_LOG_LEVEL": "debug", "RERANKQ_LOG_FORMAT": "json"}
     env = environment() | logs | {"RERANKQ_RESULT_TTL": "3600"}  # all are judged at the end
-    system = LocalSystem(folder, workers=WORKERS, env=env)
+    system = LocalSystem(folder, workers=WORKERS, env=env, start=start)
     system.start()
     threading.Thread(target=system.watch, daemon=True).start()
     rng, drains, jobs = random.Random(seed), Drains(), list[str]()

@@ -13,7 +13,7 @@ import psutil
 import redis
 
 from rerankq.settings import Settings
-from scripts.localsystem import LocalSystem
+from scripts.localsystem import LocalSystem, Start, execute
 from tests.chaos.load import Load, Outcome, Texts
 from tests.chaos.storm import Damage, Plan, Storm
 
@@ -65,11 +65,17 @@ def environment() -> dict[str, str]:
 
 
 def run(
-    folder: Path, *, seed: int, jobs: int, plan: Plan, documents: tuple[int, int] = (1, 40)
+    folder: Path,
+    *,
+    seed: int,
+    jobs: int,
+    plan: Plan,
+    documents: tuple[int, int] = (1, 40),
+    start: Start = execute,
 ) -> Report:
     """One storm over `jobs` jobs with so many documents each, from the least to the most."""
     started = time.monotonic()
-    system = LocalSystem(folder, workers=WORKERS, apis=2, env=environment())
+    system = LocalSystem(folder, workers=WORKERS, apis=2, env=environment(), start=start)
     system.start()
     threading.Thread(target=system.watch, daemon=True).start()
     try:

@@ -19,7 +19,7 @@ import schemathesis
 from schemathesis import BaseSchema, Case, Response
 from schemathesis.core.failures import FailureGroup
 
-from scripts.localsystem import LocalSystem
+from scripts.localsystem import LocalSystem, Start, execute
 from tests.fuzz.cases import LONGEST_WAIT_S, Adaptation, boundaries, rounds
 from tests.fuzz.checks import CHECKS
 
@@ -60,7 +60,7 @@ class Report:
         return not (self.failures or self.left)
 
 
-def run(folder: Path, *, seed: int, cases: int) -> Report:
+def run(folder: Path, *, seed: int, cases: int, start: Start = execute) -> Report:
     started = time.monotonic()
     environment = {
         **{key: value for key, value in os.environ.items() if not key.startswith("RERANKQ_")},
@@ -68,7 +68,7 @@ def run(folder: Path, *, seed: int, cases: int) -> Report:
         "RERANKQ_SYNC_TIMEOUT": f"{LONGEST_WAIT_S:g}",
         "RERANKQ_LOG_LEVEL": "warning",
     }
-    system = LocalSystem(folder, env=environment)
+    system = LocalSystem(folder, env=environment, start=start)
     system.start()
     try:
         report = Report(seed)

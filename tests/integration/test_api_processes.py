@@ -23,7 +23,7 @@ from api.__main__ import LONGEST_LAST_REQUEST_S
 from api.front import STOP_S
 from api.problems import STOPPING
 from rerankq import JobStatus, Lane, Operator
-from scripts.localsystem import LocalSystem
+from scripts.localsystem import LocalSystem, Start
 from scripts.redis_server import free_port
 from tests.conftest import ROOT, clean_environment, eventually
 
@@ -87,9 +87,9 @@ def stopped(process: psutil.Process) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def replica(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replica]:
+def replica(tmp_path_factory: pytest.TempPathFactory, start_process: Start) -> Iterator[Replica]:
     folder = tmp_path_factory.mktemp("processes")
-    system = LocalSystem(folder, api_processes=2, env=clean_environment())
+    system = LocalSystem(folder, api_processes=2, env=clean_environment(), start=start_process)
     system.start()
     replica = Replica(system)
     # The port answers when the first of them does.

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from scripts.localsystem import Start
 from tests.chaos.drains import drain
 from tests.chaos.run import run
 from tests.chaos.storm import Plan
 
 
 @pytest.mark.timeout(500)
-def test_nothing_is_lost_in_a_short_storm(tmp_path: Path) -> None:
+def test_nothing_is_lost_in_a_short_storm(tmp_path: Path, start_process: Start) -> None:
     plan = Plan(kills=3, redis_kills=1, freezes_s=(7.0,), resets=2, api_kills=1)
-    report = run(tmp_path, seed=7, jobs=110, plan=plan)
+    report = run(tmp_path, seed=7, jobs=110, plan=plan, start=start_process)
     assert report.outcome.wrong == []
     assert report.outcome.succeeded == 110
     assert report.left == []
@@ -25,8 +26,10 @@ def test_nothing_is_lost_in_a_short_storm(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_workers_that_drain_lose_nothing_and_redo_nothing(tmp_path: Path) -> None:
-    drains = drain(tmp_path, times=1)
+def test_workers_that_drain_lose_nothing_and_redo_nothing(
+    tmp_path: Path, start_process: Start
+) -> None:
+    drains = drain(tmp_path, times=1, start=start_process)
     assert drains.wrong == []
     assert len(drains.exits_s) == 1
     assert drains.entries > 0

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from rerankq import Client
-from scripts.localsystem import LocalSystem
+from scripts.localsystem import LocalSystem, Start
 from scripts.redis_server import answers, command, find_server, free_port
 from tests import tls
 from tests.conftest import CeleryAt, StartSystem, clean_environment, eventually
@@ -82,9 +82,11 @@ def test_a_job_and_public_tasks_over_tls(
     assert PASSWORD not in logs(system) + said.stderr
 
 
-def test_another_authoritys_certificate_is_refused(secured: Secured, tmp_path: Path) -> None:
+def test_another_authoritys_certificate_is_refused(
+    secured: Secured, tmp_path: Path, start_process: Start
+) -> None:
     env = clean_environment(RERANKQ_REDIS_URL=secured.url("another"))
-    system = LocalSystem(tmp_path / "system", env=env)
+    system = LocalSystem(tmp_path / "system", env=env, start=start_process)
     system.folder.mkdir()
     try:
         for child in system.children:
