@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from time import monotonic, time
 from typing import Any
@@ -233,6 +233,17 @@ class Poller(redis.MultiChannelPoller):  # type: ignore[misc]
         super().on_poll_start()
         for channel in self._channels:
             channel.peek()
+
+    def maybe_restore_messages(self) -> None:
+        """Give back what dead workers had booked: kombu asks no channel that waits by no BRPOP."""
+        for channel in self._channels:
+            if channel._public:
+                with suppress(*channel.connection_errors):  # the next time, then
+                    channel.qos.restore_visible(
+                        num=channel.unacked_restore_limit,
+                        interval=channel.unacked_restore_throttle,
+                    )
+                return  # they share one book
 
     def on_readable(self, fileno: int) -> Any:
         channel, kind = self._fd_to_chan.get(fileno, (None, ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -101,6 +102,23 @@ def test_what_was_booked_and_is_no_message_blocks_nobody(
         empty_redis.zadd("unacked_index", {tag: 1})
     desk.channel.qos.restore_visible(interval=1)
     assert not empty_redis.hkeys("unacked")
+
+
+def test_what_a_dead_worker_had_booked_goes_to_one_that_lives(
+    empty_redis: redis.Redis, desk: Desk
+) -> None:
+    desk.turn_until(lambda: desk.delivered)
+    # The other message, as a worker leaves it that took it and was killed.
+    raw = empty_redis.rpop(QUEUE_BULK)
+    assert isinstance(raw, bytes)
+    empty_redis.hset("unacked", "dead", json.dumps([json.loads(raw), QUEUE_BULK, QUEUE_BULK]))
+    empty_redis.zadd("unacked_index", {"dead": 1})
+    desk.delivered[0].ack()
+    poller = desk.channel.connection.cycle
+    for _ in range(desk.channel.unacked_restore_throttle):  # as the loop does, by its timer
+        poller.maybe_restore_messages()
+    desk.turn_until(lambda: len(desk.delivered) == 2)
+    assert [message.payload for message in desk.delivered] == [0, 1]
 
 
 def test_a_full_redis_takes_an_acknowledgement(empty_redis: redis.Redis, desk: Desk) -> None:
