@@ -89,11 +89,7 @@ class Submission:
             Refusal: 413 count, 422 instruction, webhook or key, 429 backlog or memory,
                 503 upload too slow.
         """
-        self.check_count(len(request.documents))
-        self._check_webhook(request)
-        self.check_memory()
-        workers = await self._fleet.ready()
-        self.check_instruction(request.instruction, workers)
+        workers = await self._checked(request)
         named = partial(_idempotency, request, owner, idempotency_key)
         texts = texts_of(request)
         large = sum(map(len, texts)) >= INLINE_BYTES
@@ -117,6 +113,15 @@ class Submission:
             await self._refuse(committed, request.lane, workers)
         created = committed.outcome == "created"
         return Submitted(committed.about, created, job_id, made_at if created else None)
+
+    async def _checked(self, request: JobRequest) -> list[WorkerInfo]:
+        """The workers that are ready. Raises: Refusal: 413, 422, 429."""
+        self.check_count(len(request.documents))
+        self._check_webhook(request)
+        self.check_memory()
+        workers = await self._fleet.ready()
+        self.check_instruction(request.instruction, workers)
+        return workers
 
     async def retry(self, job_id: str) -> str:
         """Make a new job of what was not scored of a failed one; its id.

@@ -90,7 +90,11 @@ def _add_course(bulk: argparse.ArgumentParser) -> None:
         help="give the batch up after this (default: a day)",
     )
     bulk.add_argument(
-        "--poll", type=_seconds, default=POLL_S, metavar="S", help="between two looks (default: 2)"
+        "--poll",
+        type=_seconds,
+        default=POLL_S,
+        metavar="S",
+        help="at most between looks (default: 2)",
     )
     bulk.add_argument(
         "--give-up-after",

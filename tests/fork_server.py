@@ -65,7 +65,7 @@ class ForkServer:
         if not (POSSIBLE and plain and self._fixed(env) == self._environment):
             return self._execute(command, env, output, kept)
         with self._lock:
-            if self._loaded is None:
+            if self._loaded is None or self._loaded.poll() is not None:
                 self._loaded = self._begin()
             return Fork(command, self._order([command[-1], env], output))
 

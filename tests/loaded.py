@@ -1,7 +1,7 @@
 # ruff: noqa: F401 - they are there to be loaded
 """What forks have loaded: nothing of this project, nor what reads a variable that may differ.
 
-Celery and prometheus_client do that, and pyarrow starts a thread.
+Celery and prometheus_client do that, and pyarrow has a thread that a fork would need.
 """
 
 import accelerate.hooks

@@ -28,7 +28,7 @@ def scored(
         texts,
         shard_tokens=worker.settings.shard_tokens,
         max_length=worker.engine.profile.max_length,
-        tokens_per_s=worker.coalescer.device.tokens_per_s or None,
+        tokens_per_s=worker.coalescer.device.rate.tokens_per_s or None,
     )
     tokens = shape.entry_tokens * len(shape.bounds)
     worker.room.admit_task(tokens, bulk=lane is Lane.BULK)

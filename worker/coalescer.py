@@ -81,7 +81,7 @@ class Coalescer:
             self._waiting = [item for item in self._waiting if not item.work.gone]
 
     def drain(self) -> None:
-        """Let the batch on the device end and start no other. What is left is not scored."""
+        """Let what is on the device end and start nothing more. What is left is not scored."""
         with self._changed:
             self._stopping = self.device.stopping = True
             left = {id(item.work): item.work for item in self._waiting}

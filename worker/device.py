@@ -22,6 +22,7 @@ from worker import metrics, traces
 from worker.budget import TokenBudget
 from worker.engine.interface import Engine, EngineBroken, Launch, OutOfMemory, PairFailed
 from worker.planner import cost
+from worker.rate import Rate
 from worker.work import Batch, Draining, Item, alive, pairs_of, works_of
 
 log = logging.getLogger(__name__)
@@ -45,14 +46,16 @@ class OnDevice:
     """A batch that is started, or about to be.
 
     Attributes:
-        due: monotonic time after which the device must be taken for hung.
+        patience: seconds with it once it is the first.
+        due: monotonic time after which the device must be taken for hung, once it is the first.
         scores: waits for them; raises what went wrong.
         until_room: waits until a further batch may be started beside or behind it, where one may.
     """
 
     batch: Batch
     started: float
-    due: float
+    patience: float
+    due: float = math.inf
     scores: Callable[[], list[float]] = list
     until_room: Callable[[], None] | None = None
 
@@ -62,15 +65,15 @@ class OnDevice:
 
 
 class Device:
-    """Scores formed batches, one after the other.
+    """Scores formed batches in their order; of two that are on the device the first is waited for.
 
     Attributes:
         inbox: batches in the order they are to be scored; None ends the thread.
         wanted: released when the thread takes a batch, so that the next may be formed.
         stopping: batches not started yet are handed back.
-        current: what the device works on now.
+        current: the first of what is on the device.
         busy_s: it has worked so long.
-        tokens_per_s: learned from batches that are at least half full.
+        rate: of what it has scored.
     """
 
     def __init__(self, engine: Engine, budget: TokenBudget) -> None:
@@ -81,8 +84,7 @@ class Device:
         self.stopping = False
         self.current: OnDevice | None = None
         self.busy_s = 0.0
-        self.tokens_per_s = 0.0
-        self._full_seen = False
+        self.rate = Rate()
         self._free_since = 0.0
 
     def run(self) -> None:
@@ -91,7 +93,12 @@ class Device:
             while self.current is not None:
                 behind = self._take_behind(self.current)
                 self._finish(self.current)
-                self.current = behind
+                self._turn_to(behind)
+
+    def _turn_to(self, batch: OnDevice | None) -> None:
+        if batch is not None:
+            batch.due = time.monotonic() + batch.patience
+        self.current = batch
 
     def score(self, batch: Batch) -> None:
         """Start a batch and wait for it."""
@@ -125,11 +132,12 @@ class Device:
         return self._start(batch, formed.launch if len(batch) == len(formed.batch) else None)
 
     def _start(self, batch: Batch, launch: Launch | None = None) -> OnDevice:
-        now = time.monotonic()
-        expected_s = self._cost(batch) / self.tokens_per_s if self.tokens_per_s else math.inf
-        patience = max(LEAST_PATIENCE_S, PATIENCE * expected_s)
-        started = OnDevice(batch, now, now + min(FIRST_PATIENCE_S, patience))
-        self.current = self.current or started  # a start may hang, too
+        rate = self.rate.tokens_per_s
+        expected_s = self._cost(batch) / rate if rate else math.inf
+        patience = min(FIRST_PATIENCE_S, max(LEAST_PATIENCE_S, PATIENCE * expected_s))
+        started = OnDevice(batch, time.monotonic(), patience)
+        if self.current is None:
+            self._turn_to(started)  # a start may hang, too
         try:
             launch = launch or self._engine.prepare(pairs_of(batch))
             started.scores = launch.start()
@@ -156,8 +164,7 @@ class Device:
         except Exception as error:
             failure = error.with_traceback(None)
         else:
-            self._account(batch, time.monotonic() - max(current.started, self._free_since))
-            self._free_since = time.monotonic()
+            self._account(current)
             _hand_out(batch, scores)
             return
         log.warning("batch failed", extra={"pairs": len(batch), "reason": type(failure).__name__})
@@ -176,11 +183,14 @@ class Device:
     def _cost(self, batch: Batch) -> int:
         return cost(pairs_of(batch), self._engine.profile.layout)
 
-    def _account(self, batch: Batch, seconds: float) -> None:
+    def _account(self, ended: OnDevice) -> None:
+        batch, alone = ended.batch, ended.started >= self._free_since
+        seconds = time.monotonic() - max(ended.started, self._free_since)
+        self._free_since = time.monotonic()
         tokens = sum(pair.length for pair in pairs_of(batch))
         computed = self._cost(batch)
         self.busy_s += seconds
-        self.learn_rate(tokens / max(seconds, 1e-6), full=2 * computed >= self._budget.tokens)
+        self.rate.learn(tokens, seconds, full=2 * computed >= self._budget.tokens, alone=alone)
         self._budget.accept(computed)
         metrics.TOKEN_BUDGET.set(self._budget.tokens)
         metrics.FORWARD.observe(seconds)
@@ -192,14 +202,6 @@ class Device:
         metrics.BATCH_TOKENS.observe(computed)
         metrics.BATCH_JOBS.observe(len({work.job for work in works_of(batch)}))
         traces.scored(batch, seconds, computed)
-
-    def learn_rate(self, rate: float, *, full: bool) -> None:
-        # A batch far from full only says what the device can do at least.
-        if full:
-            self.tokens_per_s += (rate - self.tokens_per_s) * (0.1 if self._full_seen else 1.0)
-            self._full_seen = True
-        elif not self._full_seen:
-            self.tokens_per_s = max(self.tokens_per_s, rate)
 
 
 def _at_once() -> None: ...

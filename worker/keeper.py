@@ -119,7 +119,7 @@ class Keeper:
         self._renewed_at = time.monotonic()
 
     def _beat(self) -> None:
-        now = {"state": self.state, "tokens_per_s": self._coalescer.device.tokens_per_s}
+        now = {"state": self.state, "tokens_per_s": self._coalescer.device.rate.tokens_per_s}
         now_ms, drain = self._ledger.heartbeat(self._info.model_copy(update=now), self._busy)
         self._redis_ahead_ms = now_ms - time.monotonic() * 1000
         if drain and self.state == "ready":
@@ -145,8 +145,8 @@ class Keeper:
     def hand_back(self) -> None:
         """The last words of a process that dies: all but what is to blame may go on elsewhere.
 
-        What is on the device, or with the tokenizer for too long, is left to its lease, so that the
-        loss is counted against it.
+        The first batch on the device, or what is with the tokenizer for too long, is left to its
+        lease, so that the loss is counted against it. A second one only waited for the first.
         """
         on_device = self._coalescer.device.current
         to_blame = self._holdings.tokenizing_for(TOKENIZER_PATIENCE_S)

@@ -115,7 +115,7 @@ class Worker:
         self.outbox.start()
 
     def drain(self) -> None:
-        """Finish the batch on the device, hand everything else back, stop. Idempotent."""
+        """Finish what is on the device, hand everything else back, stop. Idempotent."""
         with self._drained:
             if not self.ready:
                 return

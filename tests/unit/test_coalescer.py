@@ -264,7 +264,7 @@ def test_a_batch_that_fails_counts_as_no_work(engine: HeldEngine, coalescer: Coa
     engine.go.release()
     coalescer.submit(broken)
     eventually(lambda: ended == [broken], 5)
-    assert coalescer.device.tokens_per_s == 0
+    assert coalescer.device.rate.tokens_per_s == 0
     assert coalescer.device.busy_s == 0
 
 

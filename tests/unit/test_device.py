@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from queue import SimpleQueue
 
 import pytest
 
@@ -26,19 +27,6 @@ def _nothing_ended() -> None:
 
 def work(*tokens: int, job: str = "j") -> Work:
     return Work("e", job, [pair(token) for token in tokens], 0.0, ended.append)
-
-
-def test_the_rate_is_learned_from_full_batches_that_were_scored() -> None:
-    device = Device(HeldEngine(), TokenBudget(100))
-    for rate in (10.0, 5.0):
-        device.learn_rate(rate, full=False)
-    assert device.tokens_per_s == 10, "as long as nothing better is known"
-    device.learn_rate(1000.0, full=True)
-    assert device.tokens_per_s == 1000
-    device.learn_rate(10.0, full=False)
-    assert device.tokens_per_s == 1000
-    device.learn_rate(2000.0, full=True)
-    assert device.tokens_per_s == 1100
 
 
 class LikeGpu(HeldEngine):
@@ -72,12 +60,14 @@ class LikeCores(LikeGpu):
     def __init__(self) -> None:
         super().__init__()
         self.part_ends = threading.Semaphore(0)
+        self.waits = SimpleQueue[None]()  # an element for each wait for a part's end
 
     def prepare(self, pairs: Sequence[Pair]) -> Launch:
         tokens = [pair.own[0] for pair in pairs]
         return Launch(lambda: self._start(tokens), until_room=self._until_room)
 
     def _until_room(self) -> None:
+        self.waits.put(None)
         self.part_ends.acquire()
 
 
@@ -85,7 +75,7 @@ class LikeCores(LikeGpu):
 def running(engine: LikeGpu, *works: Work) -> Iterator[Device]:
     """A device's thread over batches of one work each, all formed before it takes the first."""
     device = Device(engine, TokenBudget(100))
-    device.learn_rate(1e6, full=True)
+    device.rate.learn(10**6, 1.0, full=True, alone=True)
     for each in works:
         batch = [[Item(each, index)] for index in range(len(each.pairs))]
         device.inbox.put(Formed(batch, engine.prepare(each.pairs)))
@@ -129,21 +119,34 @@ def test_behind_a_long_batch_none_is_started(gpu: LikeGpu, monkeypatch: pytest.M
 def test_a_core_that_has_ended_its_part_is_given_one_of_the_next_batch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("worker.device.SHORT_S", 0.0)  # nobody waits longer for it
+    monkeypatch.setattr("worker.device.SHORT_S", 0.0)  # behind a long one, too
     cores = LikeCores()
     works = [work(n) for n in range(3)]
     with running(cores, *works):
-        cores.entered.get(timeout=5)
-        assert cores.entered.empty()
+        cores.waits.get(timeout=5)
+        assert (cores.batches, ended) == ([[0]], [])
         cores.part_ends.release()
-        cores.entered.get(timeout=5)
-        assert (cores.batches, ended) == ([[0], [1]], [])
+        eventually(lambda: cores.batches == [[0], [1]], 5)
+        assert ended == []
         cores.go.release()
-        eventually(lambda: ended == works[:1], 5)
-        assert cores.entered.empty(), "no core is free"
+        cores.waits.get(timeout=5)
+        assert (cores.batches, ended) == ([[0], [1]], works[:1])
         cores.part_ends.release(2)
-        cores.entered.get(timeout=5)
+        eventually(lambda: cores.batches == [[0], [1], [2]], 5)
     assert [each.scores for each in works] == [[0.0], [1.0], [2.0]]
+
+
+def test_its_patience_with_a_batch_begins_when_that_is_the_first(gpu: LikeGpu) -> None:
+    with running(gpu, work(1), work(2)) as device:
+        for _ in range(2):
+            gpu.entered.get(timeout=5)
+        first = device.current
+        assert first is not None
+        gpu.go.release()
+        eventually(lambda: device.current is not first, 5)
+        second = device.current
+        assert second is not None
+        assert second.due > first.due
 
 
 def test_a_batch_that_fails_at_its_start_waits_for_the_one_ahead_and_is_halved(

@@ -45,18 +45,30 @@ def test_there_is_no_room_while_every_lane_has_a_part() -> None:
     assert scores() == [[], []]
 
 
+def test_a_batch_with_fewer_parts_than_lanes_leaves_room_at_once() -> None:
+    go = threading.Event()
+    batch = SideBySide(Lanes(3, 3), [lambda: part(until=go)] * 2)
+    scores = batch.start()
+    batch.until_room()
+    assert not go.is_set()
+    go.set()
+    scores()
+
+
 def test_an_error_of_one_part_is_told_when_the_others_have_ended() -> None:
-    ended: list[int] = []
+    ended, go = list[int](), threading.Event()
 
     def fails() -> list[float]:
         raise ArithmeticError
 
     def ends() -> list[float]:
+        go.wait(10)
         ended.append(1)
         return []
 
     batch = SideBySide(Lanes(2, 2), [fails, ends])
     scores = batch.start()
+    threading.Timer(0.05, go.set).start()
     with pytest.raises(ArithmeticError):
         scores()
     assert ended
@@ -70,6 +82,13 @@ def test_each_lane_computes_on_one_core_and_one_part_alone_on_all() -> None:
         for _ in range(2):
             assert SideBySide(lanes, [look, look]).start()() == [[1], [1]]
             assert lanes.together(look) == [3]
+
+
+def test_all_cores_are_always_used_by_the_same_thread() -> None:
+    lanes = Lanes(4, 4)
+    SideBySide(lanes, [lambda: part(1.0)] * 4).start()()
+    used = {lanes.together(lambda: [threading.get_native_id()])[0] for _ in range(10)}
+    assert len(used) == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="there, a priority is a whole process's")

@@ -152,7 +152,7 @@ class Runner:
         if item.input == MERGE:
             self._merge(item, spec)
         elif item.input == PLAN:
-            rate = self._coalescer.device.tokens_per_s
+            rate = self._coalescer.device.rate.tokens_per_s
             planning.plan(self._ledger, item.entry, spec, rate)
         else:
             self._score(item, spec)

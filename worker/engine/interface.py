@@ -116,8 +116,9 @@ class Launch:
             other kind, after which a smaller one may.
         works_by_itself: `start` returns before the device has ended, so that a further batch may be
             started meanwhile; otherwise the wait is the work.
-        until_room: once it is started, waits until a part of the device has nothing left to do, so
-            that a further batch may be started there; None: it never has such parts.
+        until_room: once it is the first that is started, waits until a part of the device has
+            nothing left to do, so that a further batch may be started there; None: it never has
+            such parts.
     """
 
     start: Callable[[], Callable[[], list[float]]]

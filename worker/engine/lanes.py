@@ -24,14 +24,16 @@ NICENESS = 10  # a thread that computes gives way to those that answer callers a
 class Lanes:
     """So many cores, each scoring a part of a batch, or all of them the same one.
 
-    Only one batch may be on all cores at a time, and none beside it: torch's number of threads is
-    the process's.
+    How many threads torch uses is each thread's own, so the two ways may stand beside each other,
+    as they do for a moment when a batch has failed and is scored in halves.
     """
 
     def __init__(self, count: int, cores: int) -> None:
         self.count = count
         self._cores = cores
         self._pool = ThreadPoolExecutor(count, "lane", _begin)
+        # Always the same thread: each one that uses all cores has a team of threads of its own.
+        self._all = ThreadPoolExecutor(1, "cores", _begin)
 
     def __str__(self) -> str:
         return f"{self.count} side by side" if self.count > 1 else "one pass on all cores"
@@ -42,7 +44,7 @@ class Lanes:
 
     def together(self, part: Part) -> Scored:
         """Run it on all cores."""
-        return self._pool.submit(_on_cores, self._cores, part).result()
+        return self._all.submit(_on_cores, self._cores, part).result()
 
 
 class SideBySide:
@@ -60,12 +62,14 @@ class SideBySide:
         return self._scores
 
     def until_room(self) -> None:
-        """Wait until a lane has nothing left to do."""
-        wait(self._running, return_when=FIRST_COMPLETED)
+        """Wait until a lane has nothing left to do, if this is the first batch on the lanes."""
+        if len(self._running) >= self._lanes.count:
+            wait(self._running, return_when=FIRST_COMPLETED)
 
     def _scores(self) -> list[Scored]:
-        wait(self._running)
-        return [future.result() for future in self._running]
+        running, self._running = self._running, []  # an error's traceback holds a pass's tensors
+        wait(running)
+        return [future.result() for future in running]
 
 
 def _begin() -> None:
