@@ -12,6 +12,7 @@ import logging
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -86,14 +87,19 @@ class Device:
         self.busy_s = 0.0
         self.rate = Rate()
         self._free_since = 0.0
+        self._held: Formed | None = None  # taken out of the inbox, and not to be started yet
 
     def run(self) -> None:
-        while (formed := self.inbox.get()) is not None:
+        while (formed := self._next()) is not None:
             self.current = self._take(formed)
             while self.current is not None:
                 behind = self._take_behind(self.current)
                 self._finish(self.current)
                 self._turn_to(behind)
+
+    def _next(self) -> Formed | None:
+        held, self._held = self._held, None
+        return held or self.inbox.get()
 
     def _turn_to(self, batch: OnDevice | None) -> None:
         if batch is not None:
@@ -115,7 +121,21 @@ class Device:
         if formed is None:
             self.inbox.put(None)  # for `run`
             return None
+        if not self._may_join(current, formed.batch):
+            self._held = formed
+            return None
         return self._take(formed)
+
+    def _may_join(self, current: OnDevice, further: Batch) -> bool:
+        """Whether of no job more than one batch would be on the device."""
+        if current.until_room is _at_once:  # two short ones of a GPU's
+            return True
+        tokens = Counter[str]()
+        for same in (*current.batch, *further):
+            for item in same:
+                if item.work.one_batch:
+                    tokens[item.work.job] += len(item.pair.own)
+        return max(tokens.values(), default=0) <= self._budget.tokens
 
     def _take(self, formed: Formed) -> OnDevice | None:
         """Start what is left of a batch, if that is anything."""

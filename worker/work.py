@@ -44,6 +44,8 @@ class Work:
         done: called once when the last pair is scored or the work has failed; it must not block.
             By the device's thread, unless the worker drains or no pair is to be scored at all:
             then by whoever drains or submits.
+        one_batch: of its job no more than one batch may be on a CPU, since all of that is scored
+            although the job may be cancelled meanwhile.
         known: answers to the documents that need no scoring, by their place.
         keys: of the pairs in the score cache; empty without one.
         first: index of the first document within its job.
@@ -60,6 +62,7 @@ class Work:
     order: float
     done: Callable[[Work], None]
     lane: Lane = Lane.INTERACTIVE
+    one_batch: bool = True
     waited_s: float = 0.0
     known: Mapping[int, Answer] = field(default_factory=dict)
     keys: Sequence[bytes] = ()

@@ -60,11 +60,16 @@ class LikeCores(LikeGpu):
     def __init__(self) -> None:
         super().__init__()
         self.part_ends = threading.Semaphore(0)
+        self.ended_before = list[int]()  # works, when each batch was started
         self.waits = SimpleQueue[None]()  # an element for each wait for a part's end
 
     def prepare(self, pairs: Sequence[Pair]) -> Launch:
         tokens = [pair.own[0] for pair in pairs]
         return Launch(lambda: self._start(tokens), until_room=self._until_room)
+
+    def _start(self, tokens: list[int]) -> Callable[[], list[float]]:
+        self.ended_before.append(len(ended))
+        return super()._start(tokens)
 
     def _until_room(self) -> None:
         self.waits.put(None)
@@ -134,6 +139,21 @@ def test_a_core_that_has_ended_its_part_is_given_one_of_the_next_batch(
         cores.part_ends.release(2)
         eventually(lambda: cores.batches == [[0], [1], [2]], 5)
     assert [each.scores for each in works] == [[0.0], [1.0], [2.0]]
+
+
+@pytest.mark.parametrize("one_batch", [True, False])
+def test_of_one_job_no_more_than_a_batch_is_on_the_cores(one_batch: bool) -> None:
+    cores, works = LikeCores(), [work(*range(60), job="large") for _ in range(2)]
+    for each in works:
+        each.one_batch = one_batch
+    with running(cores, *works):
+        cores.waits.get(timeout=5)
+        cores.part_ends.release(2)
+        eventually(lambda: one_batch or len(cores.batches) == 2, 5)
+        cores.go.release(2)
+        eventually(lambda: len(ended) == 2, 5)
+    assert cores.ended_before == [0, int(one_batch)]
+    assert ended == works
 
 
 def test_its_patience_with_a_batch_begins_when_that_is_the_first(gpu: LikeGpu) -> None:

@@ -132,6 +132,7 @@ class Flow:
             order=self._order,
             done=self._done,
             lane=Lane.BULK,
+            one_batch=False,
             known=encoded.known,
             keys=encoded.keys,
             first=first,
