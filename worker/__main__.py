@@ -33,7 +33,7 @@ from rerankq.errors import SettingsError
 from rerankq.ledger.keys import queue_of
 from rerankq.settings import Settings
 from rerankq.status import Lane
-from worker import tasks
+from worker import tasks, vital
 from worker.engine.golden import SelfTestFailed
 from worker.engine.hosted import host
 from worker.engine.interface import Unscorable
@@ -44,6 +44,7 @@ from worker.service import Worker
 log = logging.getLogger("worker")
 
 TRANSPORT = "worker.transport:Transport"
+CELERY_ENDS_WITHIN_S = 8.0  # of the drain, when nothing is held any more
 
 
 def main() -> int:
@@ -92,13 +93,14 @@ def _why(settings: Settings, error: Exception) -> str:
 
 def _consume(app: Celery, worker: Worker, settings: Settings) -> int:
     """Run Celery's consumer until a warm shutdown; its exit code."""
+    ended = threading.Event()
 
     def on_ready(sender: Any, **_: Any) -> None:
         worker.deliveries.follow(sender)
 
     def on_shutting_down(**_: Any) -> None:
         # In a thread: this runs inside the signal handler, which must return.
-        threading.Thread(target=worker.drain, name="drain").start()
+        threading.Thread(target=_end, args=(worker, ended), name="drain", daemon=True).start()
 
     # A receiver of its own is what makes Celery leave our logging alone; what it says of a signal
     # it writes by itself.
@@ -115,10 +117,22 @@ def _consume(app: Celery, worker: Worker, settings: Settings) -> int:
         queues=[queue_of(lane, settings.further) for lane in Lane],
         without_gossip=True,
         without_mingle=True,
+        # Nobody listens to these; with Redis away the loop would try to tell them for ever, and
+        # heed no signal.
+        without_heartbeat=True,
         quiet=True,
     )
     consumer.start()
+    ended.set()
     return consumer.exitcode or 0
+
+
+def _end(worker: Worker, ended: threading.Event) -> None:
+    """Drain, and see to it that the process ends, whatever Celery still waits for."""
+    worker.drain()
+    if not ended.wait(CELERY_ENDS_WITHIN_S):
+        log.warning("ending although Celery does not", extra={"waited_s": CELERY_ENDS_WITHIN_S})
+        vital.die()
 
 
 def _say(words: str, *_: Any) -> None:
