@@ -41,17 +41,24 @@ def test_a_sigterm_just_before_celerys_handlers_is_not_lost(
 
 
 REDIS_GOES_AS_CELERY_STARTS = """
-import os, signal, sys
-from celery.worker.consumer import connection
+import os, signal, sys, time
+from celery.worker.consumer import control, events, tasks
+from scripts.redis_server import answers
 from worker import __main__ as program
 
-start = connection.Connection.start
-def start_and_be_told(self, consumer):
-    start(self, consumer)
-    os.kill(int(os.environ["REDIS"]), signal.SIGKILL)
-    os.kill(os.getpid(), signal.SIGTERM)
+def and_be_told(step):
+    start = step.start
+    def start_and_be_told(self, consumer):
+        start(self, consumer)
+        os.kill(int(os.environ["REDIS"]), signal.SIGKILL)
+        while answers(os.environ["RERANKQ_REDIS_URL"]):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+    step.start = start_and_be_told
 
-connection.Connection.start = start_and_be_told
+# Whichever it starts with once it is connected: some are only there by our settings.
+for step in events.Events, control.Control, tasks.Tasks:
+    and_be_told(step)
 sys.exit(program.main())
 """
 
