@@ -44,7 +44,8 @@ from worker.service import Worker
 log = logging.getLogger("worker")
 
 TRANSPORT = "worker.transport:Transport"
-CELERY_ENDS_WITHIN_S = 8.0  # of the drain, when nothing is held any more
+# After the drain nothing is scored any more, but a result may wait for a Redis that is away.
+CELERY_ENDS_WITHIN_S = tasks.PATIENCE_S + 10
 
 
 def main() -> int:

@@ -25,6 +25,10 @@ ARGUMENTS = {
     "TORCH_INDEX": os.environ.get("CONTAINER_TORCH_INDEX"),
 }
 LOCKED = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--network", "host")  # noqa: S108
+COMPILED = (
+    "import http, os, rerankq;"
+    "print(*(os.path.exists(module.__cached__) for module in (http, rerankq)))"
+)
 MOST_FOR_THE_FRONT = 250_000_000
 
 
@@ -92,6 +96,7 @@ def test_both_images_run_locked_up_and_stop_cleanly(settings: list[str]) -> None
             assert container.says("import os; print(os.getuid(), os.access('/app', os.W_OK))") == (
                 "10001 False"
             )
+            assert container.says(COMPILED) == "True True", "each health check compiles"
             assert container.stop() == 0, engine("logs", container.id)
     finally:
         for container in containers:
