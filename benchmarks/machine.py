@@ -32,12 +32,18 @@ def bfloat16_missing() -> str | None:
 def environment() -> dict[str, str]:
     """What every contender's process is started with.
 
-    How OpenMP's threads wait and how large pages are is each contender's own default: in our worker
-    they sleep and pages are huge, for the others they spin for a while and pages are small.
-    (Importing `worker.engine` sets both for the process that does.)
+    How OpenMP's threads wait, how large pages are and how many shapes oneDNN keeps is each
+    contender's own default: in our worker threads sleep and pages are huge, for the others they
+    spin for a while and pages are small. (Importing `worker.engine` sets it for the process that
+    does.)
     """
     threads = str(cores())
-    ours = {"OMP_WAIT_POLICY", "THP_MEM_ALLOC_ENABLE"}
+    ours = {
+        "OMP_WAIT_POLICY",
+        "THP_MEM_ALLOC_ENABLE",
+        "LRU_CACHE_CAPACITY",
+        "ONEDNN_PRIMITIVE_CACHE_CAPACITY",
+    }
     inherited = {name: value for name, value in os.environ.items() if name not in ours}
     return inherited | {
         "OMP_NUM_THREADS": threads,
