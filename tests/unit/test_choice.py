@@ -111,7 +111,7 @@ def test_parts_that_are_wrong_together_are_put_back(
 def test_kernels_are_chosen_by_what_was_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([[2.0, 1.0], [1.0, 2.0], [2.0, 1.0]])
     monkeypatch.setattr(kernels, "least_times", lambda runs, rounds: next(times))
-    chosen = kernels.fastest(4, 2, 16, torch.float32, causal=True)
+    chosen = kernels.fastest(4, 2, 16, causal=True)
     assert [chosen(n) for n in (64, 192, 512, 513)] == [products, fused, products, fused]
     assert str(chosen) == (
         "attention products to 64, fused to 192, products to 512 keys, then fused"

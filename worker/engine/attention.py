@@ -98,6 +98,9 @@ def _span_by_span(
     reach: int | None,
 ) -> Tensor:
     """Args: reach: as in `_in_one_call`."""
+    # In bfloat16 each of the many small shapes would be compiled, which takes longer than it saves.
+    dtype = query.dtype
+    query, key, value = query.float(), key.float(), value.float()
     # Behind a window the scored token sees a part of its keys, which a lone query cannot tell.
     alone = only_scored and reach is None
     # Contiguous for the products that follow: token by token.
@@ -113,7 +116,7 @@ def _span_by_span(
         else:
             states = windowed(queries, keys, values, scaling, reach, kernel)
         out[:, slice(*span.queries)] = states
-    return out.transpose(0, 1)[None]
+    return out.transpose(0, 1)[None].to(dtype)
 
 
 def _seen(states: Tensor, span: Span) -> Tensor:

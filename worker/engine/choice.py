@@ -279,4 +279,4 @@ def _kernels(model: Any) -> kernels.Kernels:
     groups = getattr(config, "num_key_value_heads", None) or heads
     width = getattr(config, "head_dim", None) or config.hidden_size // heads
     causal = config.model_type in CAUSAL
-    return kernels.fastest(heads, groups, width, model.dtype, causal=causal)
+    return kernels.fastest(heads, groups, width, causal=causal)

@@ -2,6 +2,7 @@
 
 Shapes: queries (heads, n, d), keys and values (groups, m, d) with heads a multiple of groups (as in
 grouped-query attention), n <= m; the queries are the last n of the m tokens. Result (heads, n, d).
+All float32.
 """
 
 from __future__ import annotations
@@ -63,14 +64,13 @@ def _block(queries: Tensor, keys: Tensor, values: Tensor, scale: float, causal: 
     scores = torch.bmm(rows, keys.transpose(1, 2))
     if causal and n > 1:
         # Only among the queries themselves does anything lie ahead.
-        scores.view(heads, n, m)[..., m - n :].add_(_ahead(n, scores.dtype))
-    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(values.dtype)
-    return torch.bmm(weights, values).view(heads, n, d)
+        scores.view(heads, n, m)[..., m - n :].add_(_ahead(n))
+    return torch.bmm(torch.softmax(scores, dim=-1), values).view(heads, n, d)
 
 
 @lru_cache(CHUNK)
-def _ahead(n: int, dtype: torch.dtype) -> Tensor:
-    return torch.full((n, n), -math.inf, dtype=dtype).triu(1)
+def _ahead(n: int) -> Tensor:
+    return torch.full((n, n), -math.inf).triu(1)
 
 
 def windowed(
@@ -114,13 +114,13 @@ class Kernels:
         return f"attention {names} keys, then fused" if names else "attention fused"
 
 
-def fastest(heads: int, groups: int, width: int, dtype: torch.dtype, *, causal: bool) -> Kernels:
+def fastest(heads: int, groups: int, width: int, *, causal: bool) -> Kernels:
     """Try both on sequences of each size, in turn, and take what is faster there."""
     upto: list[tuple[int, Kernel]] = []
     for size in SIZES:
         generator = torch.Generator().manual_seed(size)
         queries, keys, values = (
-            torch.randn(size, many, width, dtype=dtype, generator=generator).transpose(0, 1)
+            torch.randn(size, many, width, generator=generator).transpose(0, 1)
             for many in (heads, groups, groups)
         )
         runs = [partial(kernel, queries, keys, values, 1.0, causal) for kernel in (fused, products)]
