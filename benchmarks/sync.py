@@ -1,6 +1,6 @@
 """Many synchronous callers of one API process, and a plain server beside it on the same weights.
 
-    python -m benchmarks.sync                        (all parts, ten minutes)
+    python -m benchmarks.sync                        (all parts, a quarter of an hour)
     python -m benchmarks.sync --parts load peer --seconds 20
 
 Requests of 10 documents to `/v1/rerank`, each with a query of its own, from callers that send the
@@ -11,6 +11,8 @@ next one when the last is answered. The parts:
   load   16 and 500 callers: statuses, requests/s beside the in-process engine's on the same jobs,
          the API's CPU and memory, and how long `/livez` waits beside a bare asyncio server and a
          bare asyncio sleeper
+  apart  the same where the worker, and the engine it is compared with, have half of the cores to
+         themselves and all else has the others, as pods have cores of their own
   front  the same with a simulated device that is never the limit: requests/s of a core of the API
   peer   FastAPI and sentence-transformers' CrossEncoder by their defaults, and ours again
 
@@ -21,24 +23,28 @@ same cores as all else.
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import statistics
+import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from benchmarks import bare, environments, machine, pipeline, prose, shapes
-from benchmarks.contenders import engine
+from benchmarks.contenders import InProcess, engine
 from benchmarks.memory import Memory
 from benchmarks.spread import spread
 from benchmarks.syncing import plain, run
 from benchmarks.syncing.load import DOCUMENTS
 from benchmarks.texts import Job
 from benchmarks.verdicts import Verdicts
-from scripts.localsystem import LocalSystem
+from scripts.localsystem import LocalSystem, Start, execute
 
-PARTS = ("idle", "load", "front", "peer")
+PARTS = ("idle", "load", "apart", "front", "peer")
 CLIENTS = (16, 500)
 SINGLES = 60
 ENGINE_JOBS = 150
@@ -66,6 +72,8 @@ def main() -> int:
                 idle(system, verdicts)
             if "load" in args.parts:
                 load(system, args.seconds, verdicts)
+    if "apart" in args.parts:
+        apart(args.seconds, verdicts)
     if "front" in args.parts:
         front(args.seconds)
     if "peer" in args.parts:
@@ -84,8 +92,40 @@ def idle(system: LocalSystem, verdicts: Verdicts) -> None:
     )
 
 
+def apart(seconds: float, verdicts: Verdicts) -> None:
+    """Raises: SystemExit: there is one core."""
+    cores = sorted(os.sched_getaffinity(0))
+    worker, rest = set(cores[: len(cores) // 2]), set(cores[len(cores) // 2 :])
+    if not worker:
+        raise SystemExit("apart: needs two cores")
+
+    def start(command: list[str], *others: Any) -> subprocess.Popen[bytes]:
+        with _on(worker if command[-1] == "worker" else rest):
+            return execute(command, *others)
+
+    print(f"apart: {len(worker)} for the worker, {len(rest)} for all else")
+    with _on(worker):
+        alone = engine(shapes.directory(shapes.DEMO_SHAPE), "float32")
+    with _on(rest), _System(start=start) as system:
+        _loads(system, alone, seconds, verdicts)
+
+
+@contextmanager
+def _on(cores: set[int]) -> Iterator[None]:
+    """What is started within runs on these."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 def load(system: LocalSystem, seconds: float, verdicts: Verdicts) -> None:
-    alone = engine(shapes.directory(shapes.DEMO_SHAPE), "float32")
+    _loads(system, engine(shapes.directory(shapes.DEMO_SHAPE), "float32"), seconds, verdicts)
+
+
+def _loads(system: LocalSystem, alone: InProcess, seconds: float, verdicts: Verdicts) -> None:
     jobs = _jobs(ENGINE_JOBS)
     try:
         alone.tune(jobs)
@@ -165,12 +205,16 @@ def peer(seconds: float, verdicts: Verdicts) -> None:
 class _System(LocalSystem):
     """A system of its own, stopped at the end of the block."""
 
-    def __init__(self, worker_module: str = "worker", **variables: str) -> None:
+    def __init__(
+        self, worker_module: str = "worker", start: Start = execute, **variables: str
+    ) -> None:
         self._temporary = tempfile.TemporaryDirectory()
         model = {"RERANKQ_MODEL": str(shapes.DEMO), "RERANKQ_DTYPE": "float32"}
         env = {k: v for k, v in machine.environment().items() if not k.startswith("RERANKQ_")}
         env |= model | variables
-        super().__init__(Path(self._temporary.name), env=env, worker_module=worker_module)
+        super().__init__(
+            Path(self._temporary.name), env=env, worker_module=worker_module, start=start
+        )
 
     def __enter__(self) -> LocalSystem:
         self.start()
