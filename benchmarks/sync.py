@@ -29,7 +29,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -170,7 +170,7 @@ def _one_load(
 
 def front(seconds: float) -> None:
     """The worker scores nothing, so that the API is what there is to wait for."""
-    with _System(worker_module="benchmarks.scaling.worker", **SIMULATED) as system:
+    with _System("benchmarks.scaling.worker", SIMULATED) as system:
         for clients in CLIENTS:
             seen = run.load(system, clients, seconds)
             each = seen.api_cpu_s / seen.answered
@@ -206,12 +206,15 @@ class _System(LocalSystem):
     """A system of its own, stopped at the end of the block."""
 
     def __init__(
-        self, worker_module: str = "worker", start: Start = execute, **variables: str
+        self,
+        worker_module: str = "worker",
+        variables: Mapping[str, str] | None = None,
+        start: Start = execute,
     ) -> None:
         self._temporary = tempfile.TemporaryDirectory()
         model = {"RERANKQ_MODEL": str(shapes.DEMO), "RERANKQ_DTYPE": "float32"}
         env = {k: v for k, v in machine.environment().items() if not k.startswith("RERANKQ_")}
-        env |= model | variables
+        env |= model | dict(variables or {})
         super().__init__(
             Path(self._temporary.name), env=env, worker_module=worker_module, start=start
         )
