@@ -44,8 +44,9 @@ from worker.service import Worker
 log = logging.getLogger("worker")
 
 TRANSPORT = "worker.transport:Transport"
-# After the drain nothing is scored any more, but a result may wait for a Redis that is away.
-CELERY_ENDS_WITHIN_S = tasks.PATIENCE_S + 10
+# After the drain nothing is scored any more, but a result may wait for a Redis that is away. Less
+# than compose's time for a stop; nothing is lost if it is not enough.
+CELERY_ENDS_WITHIN_S = 30.0
 
 
 def main() -> int:
@@ -130,10 +131,15 @@ def _consume(app: Celery, worker: Worker, settings: Settings) -> int:
 
 def _end(worker: Worker, ended: threading.Event) -> None:
     """Drain, and see to it that the process ends, whatever Celery still waits for."""
-    worker.drain()
+    code = 0
+    try:
+        worker.drain()
+    except Exception:  # a bug; leases lapse
+        log.exception("not drained")
+        code = vital.EXIT_THREAD_DIED
     if not ended.wait(CELERY_ENDS_WITHIN_S):
         log.warning("ending although Celery does not", extra={"waited_s": CELERY_ENDS_WITHIN_S})
-        vital.die()
+        vital.die(code)
 
 
 def _say(words: str, *_: Any) -> None:

@@ -37,14 +37,14 @@ def thread(name: str, body: Callable[[], None]) -> threading.Thread:
     return threading.Thread(target=guarded, name=name, daemon=True)
 
 
-def die() -> None:
+def die(code: int = EXIT_THREAD_DIED) -> None:
     """End this process at once, after handing back what it can; never returns."""
     if not _dying.acquire(blocking=False):
         threading.Event().wait()  # another thread is at it
     last = threading.Thread(target=_speak, daemon=True)
     last.start()
     last.join(LAST_WORDS_S)
-    os._exit(EXIT_THREAD_DIED)
+    os._exit(code)
 
 
 def _speak() -> None:

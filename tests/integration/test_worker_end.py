@@ -59,6 +59,7 @@ def and_be_told(step):
 # Whichever it starts with once it is connected: some are only there by our settings.
 for step in events.Events, control.Control, tasks.Tasks:
     and_be_told(step)
+program.CELERY_ENDS_WITHIN_S = 20
 sys.exit(program.main())
 """
 
@@ -96,10 +97,27 @@ sys.exit(program.main())
 
 def test_it_ends_though_celery_does_not(empty_redis: redis.Redis, redis_url: str) -> None:
     said = run(CELERY_DOES_NOT_END, redis_url)
-    assert said.returncode == 70, said.stderr
+    assert said.returncode == 0, said.stderr
     assert '"drained"' in said.stderr
     assert "ending although Celery does not" in said.stderr
     assert empty_redis.zcard("rerankq:workers") == 0
+
+
+DRAIN_FAILS = """
+from worker import completion
+
+def stop(self):
+    raise RuntimeError("of this test")
+
+completion.Completion.stop = stop
+"""
+
+
+def test_it_ends_though_its_drain_fails_and_celery_does_not(redis_url: str) -> None:
+    said = run(DRAIN_FAILS + CELERY_DOES_NOT_END, redis_url)
+    assert said.returncode == 70, said.stderr
+    assert '"not drained"' in said.stderr
+    assert "of this test" in said.stderr
 
 
 def run(program: str, redis_url: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -88,3 +88,13 @@ def test_what_it_does_not_know_is_refused(options: dict[str, Any]) -> None:
     q = states(CAUSAL, 4)
     with pytest.raises(NotImplementedError, match="inside packed attention"):
         call(CAUSAL, True, q, q, q, **options)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("packing", "causal"), [(CAUSAL, True), (WHOLE, False)])
+def test_in_half_precision_it_is_that_of_float32_rounded(
+    packing: Packing, causal: bool, dtype: torch.dtype
+) -> None:
+    q, k, v = (states(packing, heads).to(dtype) for heads in (4, 2, 2))
+    expected = call(packing, causal, q.float(), k.float(), v.float()).to(dtype)
+    assert torch.equal(call(packing, causal, q, k, v), expected)

@@ -12,9 +12,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # of a MiniLM pass on handing out small pages, with it 2 to 4 %.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
-# oneDNN keeps what it compiles for each shape of a product, and nearly every batch has rows of a
-# number of its own: up to 1,024 shapes in two caches, torch's and oneDNN's, of 0.7 MB each on a
-# processor with AVX-512. All layers of a pass share a handful, and each core has its own part.
-_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-for _cache in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
-    os.environ.setdefault(_cache, str(max(32, 16 * _CORES)))
+# What is compiled for each shape of a product is kept, and nearly every batch has rows of a number
+# of its own: by default 1,024 shapes in a cache of each thread, torch's, and in one of all,
+# oneDNN's, of 0.7 MB each on a processor with AVX-512. All layers of a pass share a handful.
+os.environ.setdefault("LRU_CACHE_CAPACITY", "32")
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
