@@ -21,6 +21,7 @@ import logging
 import socket
 import sys
 import threading
+import time
 from typing import Any
 
 from celery import Celery, signals
@@ -44,9 +45,10 @@ from worker.service import Worker
 log = logging.getLogger("worker")
 
 TRANSPORT = "worker.transport:Transport"
-# After the drain nothing is scored any more, but a result may wait for a Redis that is away. Less
-# than compose's time for a stop; nothing is lost if it is not enough.
-CELERY_ENDS_WITHIN_S = 30.0
+# Of the signal: a result may wait for a Redis that is away. Less than compose's time for a stop;
+# nothing is lost if it is not enough.
+CELERY_ENDS_WITHIN_S = 45.0
+LEAST_AFTER_DRAIN_S = 2.0
 
 
 def main() -> int:
@@ -131,14 +133,15 @@ def _consume(app: Celery, worker: Worker, settings: Settings) -> int:
 
 def _end(worker: Worker, ended: threading.Event) -> None:
     """Drain, and see to it that the process ends, whatever Celery still waits for."""
-    code = 0
+    code, told = 0, time.monotonic()
     try:
         worker.drain()
     except Exception:  # a bug; leases lapse
         log.exception("not drained")
         code = vital.EXIT_THREAD_DIED
-    if not ended.wait(CELERY_ENDS_WITHIN_S):
-        log.warning("ending although Celery does not", extra={"waited_s": CELERY_ENDS_WITHIN_S})
+    left = told + CELERY_ENDS_WITHIN_S - time.monotonic()
+    if not ended.wait(max(LEAST_AFTER_DRAIN_S, left)):
+        log.warning("ending although Celery does not", extra={"code": code})
         vital.die(code)
 
 
