@@ -1,4 +1,4 @@
-"""Hearing that there is work: an idle worker blocks on Redis, a busy one asks now and then.
+"""Hearing that there is work: an idle worker blocks on Redis, a busy one is told, and asks.
 
 So a job goes to a worker that does nothing, if there is one, and never lies behind a busy one's
 batch. A bell names no work, so a lost one costs no more than the time until the intake looks by
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 
 from redis.exceptions import RedisError
 
@@ -20,8 +21,9 @@ from worker.room import Closed, Room
 
 log = logging.getLogger(__name__)
 
-LISTEN_S = 1.0  # also how fast it notices a stop, and that the worker is no longer idle
-ASK_EVERY_S = 0.02  # while busy
+LISTEN_S = 1.0  # also how fast an idle worker notices a stop, and how often a busy one asks untold
+ASK_EVERY_S = 0.01  # at most, while busy
+FULL_S = 0.02  # between two looks whether there is room, while there is none
 RECONNECT_S = 1.0
 
 
@@ -37,10 +39,17 @@ class Bell:
         self._room = room
         self._intake = intake
         self._stopped = threading.Event()
+        self._told = False  # of a bell that may lie there
+        self._asked = 0.0
         self._thread = vital.thread("bell", self._run)
 
     def start(self) -> None:
         self._thread.start()
+
+    def listen(self) -> None:
+        """A bell was put down, which an idle worker has by now, if there is one."""
+        self._told = True
+        self._room.nudge()
 
     def stop(self) -> None:
         """Follow no more; the room is closed before."""
@@ -58,10 +67,24 @@ class Bell:
                 self._stopped.wait(RECONNECT_S)
 
     def _heard(self) -> bool:
-        if self._intake.left:
-            self._room.wait_for_change(ASK_EVERY_S)
+        if self._intake.left or self._room.free <= 0:
+            self._room.wait_for_change(FULL_S)
             return False
-        if self._room.empty:
-            return self._ledger.heard(LISTEN_S)
-        self._room.wait_for_change(ASK_EVERY_S)
-        return self._room.free > 0 and self._ledger.heard(0)
+        if not self._room.empty:
+            return self._heard_while_busy()
+        heard = self._ledger.heard(LISTEN_S)
+        self._asked = time.monotonic()
+        return heard
+
+    def _heard_while_busy(self) -> bool:
+        self._room.wait_until(lambda: self._told or self._room.empty, LISTEN_S)
+        pause = self._asked + ASK_EVERY_S - time.monotonic()
+        self._room.wait_until(lambda: self._room.empty, max(0.0, pause))
+        if self._room.empty or self._room.free <= 0:
+            return False
+        self._told = False  # first, or what is put down meanwhile would be forgotten
+        heard = self._ledger.heard(0)
+        self._asked = time.monotonic()
+        if heard:
+            self._told = True  # there may be more
+        return heard

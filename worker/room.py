@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 PUBLIC_SHARE = 1 / 2  # of the capacity; the rest is the ledger's, however many tasks wait
@@ -65,6 +65,21 @@ class Room:
             self._changed.wait(seconds)
             if self._closed:
                 raise Closed
+
+    def wait_until(self, condition: Callable[[], bool], seconds: float) -> None:
+        """At most so long; it is looked at whenever something is given back, and at `nudge`.
+
+        Raises: Closed.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or condition(), seconds)
+            if self._closed:
+                raise Closed
+
+    def nudge(self) -> None:
+        """What somebody waits for here may have come about."""
+        with self._changed:
+            self._changed.notify_all()
 
     def give_back(self, tokens: int) -> None:
         with self._changed:

@@ -30,11 +30,11 @@ from worker.engine.interface import Engine, Profile
 from worker.holdings import Holdings
 from worker.intake import Intake
 from worker.keeper import Keeper
+from worker.listener import Listener
 from worker.marks import Marks
 from worker.outbox import Outbox
 from worker.room import Room
 from worker.score_cache import ScoreCache, fingerprint
-from worker.withdrawals import Withdrawals
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Worker:
 
     It is built from the end of that path to its beginning, since a part knows the ones that work
     goes on to. What it has to tell those before it (entries are gone, there is room again) goes
-    over `_drop` and `_look_again` here.
+    over `_drop`, `_hear` and `_look_again` here.
     """
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
@@ -74,7 +74,7 @@ class Worker:
         self.coalescer = Coalescer(engine, before_launch=marks.before_launch)
         self._keeper = self._make_keeper(info, holder)
         self.redis_now_ms = self._keeper.redis_now_ms
-        self._withdrawals = Withdrawals(ledger, holdings, holder, drop=self._drop)
+        self._listener = Listener(ledger, holdings, holder, drop=self._drop, rung=self._hear)
         self._chunks = self._make_runner(scored_by)
         self.intake = Intake(
             ledger,
@@ -101,7 +101,7 @@ class Worker:
         self._completion.start()
         self.coalescer.start()
         self._keeper.start()
-        self._withdrawals.start()
+        self._listener.start()
         self.intake.start()
         self.intake.ring()
         self._bell.start()
@@ -133,7 +133,7 @@ class Worker:
             if self._cache is not None:
                 self._cache.stop()
             self._keeper.stop()
-            self._withdrawals.stop()
+            self._listener.stop()
             if self.outbox is not None:
                 self.outbox.stop()
             with contextlib.suppress(RedisError):  # silence says the same, a little later
@@ -145,6 +145,10 @@ class Worker:
         if gone:
             self.coalescer.drop(self._holdings.remove(gone))
             self.intake.ring()
+
+    def _hear(self) -> None:
+        """A bell was put down."""
+        self._bell.listen()
 
     def _look_again(self, ended: bool) -> None:
         """Something was completed: there is room, and a public task may have ended."""

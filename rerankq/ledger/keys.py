@@ -54,6 +54,7 @@ class Key(StrEnum):
     RECLAIMED = "reclaimed"  # string, lapsed leases that were ever given back
     RATE = "rate"  # + ":" and what the package `limits` calls a caller's window: string, its calls
     SCORE = "score:"  # + digest of a pair and its model: string, its score; lives RERANKQ_CACHE_TTL
+    RUNG = "rung"  # channel, tells busy workers that a bell was put down
     DONE = "done"  # channel, "<id> <status> <lane> <ms from created to finished>"
     GONE = "gone"  # channel, id of a job that ended with entries open: workers drop them
 

@@ -140,20 +140,24 @@ class Ledger:
 
     def ring(self) -> None:
         """Pass a bell on that was heard and cannot be followed."""
-        self._client.lpush(self._name(Key.BELL), 1)
+        pipe = self._client.pipeline(transaction=False)
+        pipe.lpush(self._name(Key.BELL), 1)
+        pipe.publish(self._name(Key.RUNG), 1)
+        pipe.execute()
 
-    def gone(self, listen_s: float, *, until: Callable[[], bool]) -> Iterator[str]:
-        """Ids of jobs that end with entries open, as it happens.
+    def told(self, listen_s: float, *, until: Callable[[], bool]) -> Iterator[tuple[Key, str]]:
+        """What all workers are told, as it happens: `Key.GONE` with a job's id, and `Key.RUNG`.
 
         Args:
             listen_s: how long one read may take, and so how often `until` is asked.
         """
+        channels = {self._name(key).encode(): key for key in (Key.GONE, Key.RUNG)}
         with self._client.pubsub(ignore_subscribe_messages=True) as subscription:
-            subscription.subscribe(self._name(Key.GONE))
+            subscription.subscribe(*channels)
             while not until():
                 message = subscription.get_message(timeout=listen_s)
                 if message is not None and message["type"] == "message":
-                    yield message["data"].decode()
+                    yield channels[message["channel"]], message["data"].decode()
 
     def forget_worker(self, worker: str) -> None:
         pipe = self._client.pipeline(transaction=False)

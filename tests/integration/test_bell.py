@@ -1,19 +1,24 @@
 """Who is woken when there is work: as many as there is work for, of those with room."""
 
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import redis
 
 from rerankq.ledger import calls, keys, verbs
+from rerankq.ledger.calls import Holder
 from rerankq.ledger.connection import connect
 from rerankq.ledger.keys import Key, name
 from rerankq.ledger.store import Ledger
 from rerankq.status import JobStatus, Lane
 from tests.conftest import eventually
 from tests.integration.bench import STRIKES, Bench
-from worker.bell import Bell
+from worker.bell import LISTEN_S, Bell
+from worker.holdings import Holdings
+from worker.listener import Listener
 from worker.room import Room
 
 BELL = name(Key.BELL)
@@ -41,6 +46,22 @@ def test_a_job_rings_for_its_shards_but_not_for_more_than_the_workers_alive(benc
     bench.commit(shards=5)
     bench.commit(shards=5)
     assert bells(bench) == 2
+
+
+def test_workers_are_told_of_a_bell_but_not_again_while_it_lies_there(bench: Bench) -> None:
+    with bench.redis.pubsub(ignore_subscribe_messages=True) as subscription:
+        subscription.subscribe(name(Key.RUNG))
+        subscription.get_message(timeout=1)
+        bench.commit()
+        assert subscription.get_message(timeout=0.1) is None, "nobody is there to be told"
+        alive(bench, "a")
+        bench.commit()
+        assert subscription.get_message(timeout=5) is not None
+        bench.commit()
+        assert subscription.get_message(timeout=0.1) is None
+        assert bells(bench) == 1
+        bench.commit()
+        assert subscription.get_message(timeout=5) is not None
 
 
 def test_what_becomes_ready_again_rings(bench: Bench) -> None:
@@ -85,10 +106,11 @@ def test_a_lane_that_is_resumed_rings_for_what_waits(bench: Bench) -> None:
     assert bells(bench) == 1
 
 
-class Listener:
+class Ears:
     """A worker's bell, with an intake that only counts its looks."""
 
     def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
         self.room = Room(100, reserve=0)
         self.looks = threading.Semaphore(0)
         self.left = False
@@ -102,11 +124,25 @@ class Listener:
     def looked(self) -> bool:
         return self.looks.acquire(timeout=10)
 
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """It hears what the ledger tells all workers."""
+        holder = Holder("busy", "fingerprint", 1_000)
+        listener = Listener(
+            self.ledger, Holdings(self.room), holder, drop=lambda _: None, rung=self.bell.listen
+        )
+        listener.start()
+        try:
+            yield
+        finally:
+            listener.stop()
+            listener._thread.join(10)
+
 
 @pytest.fixture
-def listeners(redis_url: str) -> Iterator[list[Listener]]:
+def listeners(redis_url: str) -> Iterator[list[Ears]]:
     with connect(redis_url) as client:
-        listeners = [Listener(Ledger(client)) for _ in range(2)]
+        listeners = [Ears(Ledger(client)) for _ in range(2)]
         yield listeners
         for listener in listeners:
             listener.room.close()
@@ -122,7 +158,7 @@ def blocked(server: redis.Redis) -> int:
 
 
 def test_an_idle_worker_is_woken_and_not_a_busy_one(
-    empty_redis: redis.Redis, listeners: list[Listener]
+    empty_redis: redis.Redis, listeners: list[Ears]
 ) -> None:
     busy, idle = listeners
     busy.room.take(10)
@@ -141,7 +177,7 @@ def test_an_idle_worker_is_woken_and_not_a_busy_one(
 
 
 def test_a_bell_is_left_or_passed_on_where_work_cannot_be_taken(
-    empty_redis: redis.Redis, listeners: list[Listener]
+    empty_redis: redis.Redis, listeners: list[Ears]
 ) -> None:
     full, knowing = listeners
     full.room.take(100)
@@ -160,8 +196,49 @@ def test_a_bell_is_left_or_passed_on_where_work_cannot_be_taken(
     eventually(lambda: not empty_redis.exists(BELL), 10)
 
 
+def test_a_busy_worker_is_told_at_once(
+    empty_redis: redis.Redis, listeners: list[Ears], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.bell.LISTEN_S", 60.0)  # untold it would hear nothing in this test
+    busy = listeners[0]
+    busy.room.take(10)
+    busy.bell.start()
+    with busy.told():
+        eventually(lambda: empty_redis.pubsub_numsub(name(Key.RUNG))[0][1] == 1, 10)
+        for _ in range(20):
+            busy.ledger.ring()
+            assert busy.looked()
+        for _ in range(3):
+            busy.ledger.ring()
+        assert all(busy.looked() for _ in range(3))
+        busy.room.take(90)
+        busy.ledger.ring()
+        assert not busy.looks.acquire(timeout=0.1), "it has no room"
+        busy.room.give_back(90)
+        assert busy.looked(), "it was told while it had none"
+
+
+def test_a_busy_worker_that_is_told_nothing_asks_once_a_second(
+    empty_redis: redis.Redis, listeners: list[Ears]
+) -> None:
+    busy = listeners[0]
+    busy.room.take(10)
+    busy.bell.start()
+
+    def asked() -> int:
+        return int(empty_redis.info("commandstats").get("cmdstat_lpop", {}).get("calls", 0))  # type: ignore[union-attr]
+
+    before = asked()
+    eventually(lambda: asked() == before + 1, 10)
+    first = time.monotonic()
+    eventually(lambda: asked() == before + 2, 10)
+    assert time.monotonic() - first > LISTEN_S / 2
+    empty_redis.rpush(BELL, 1)
+    assert busy.looked()
+
+
 def test_the_bell_is_heard_again_after_redis_was_away(
-    empty_redis: redis.Redis, listeners: list[Listener]
+    empty_redis: redis.Redis, listeners: list[Ears]
 ) -> None:
     listener = listeners[0]
     empty_redis.set(BELL, "of the wrong type")

@@ -13,6 +13,7 @@ from rerankq.status import Lane
 from worker.coalescer import Coalescer
 from worker.encoder import Encoder
 from worker.engine.interface import PairFailed, Profile, Unscorable
+from worker.planner import cost
 from worker.work import Draining, Work
 
 SLICE = 128  # documents tokenized at once
@@ -46,7 +47,7 @@ class Flow:
 
     Args:
         entry, batch_id, order: of the ledger.
-        window: tokens that may be with the coalescer.
+        window: tokens to compute that may be with the coalescer.
         ours: whether the entry still is this worker's.
         watch: around each step that could hang.
         scored: told each work that is; must not block.
@@ -141,7 +142,7 @@ class Flow:
     def _submit(self, work: Work, its: _Slice) -> None:
         its.tokens = work.tokens
         with self._changed:
-            self._held += its.tokens
+            self._held += self._cost(work)
             self._with_coalescer[id(work)] = work, its
         try:
             self._coalescer.submit(work)
@@ -153,10 +154,14 @@ class Flow:
             _, its = self._with_coalescer.pop(id(work))
             its.log_odds, its.error = work.scores, work.error
             its.truncated = [work.first + place for place in work.truncated]
-            self._held -= its.tokens
+            self._held -= self._cost(work)
             self._changed.notify_all()
         if work.error is None:
             self._keep(work)
+
+    def _cost(self, work: Work) -> int:
+        """As a batch counts it: by lengths, many pairs with a long prefix would not fill one."""
+        return cost(work.pairs, self._profile.layout) if work.pairs else 0
 
     def _wait(self, condition: Callable[[], bool]) -> None:
         """Raises: Abandoned."""

@@ -83,12 +83,13 @@ local function count(status, lane)
 end
 
 -- Wakes as many workers as there are entries for. With none alive nobody would take the bells away;
--- one that starts looks by itself.
+-- one that starts looks by itself. An idle one blocks on the list and has its bell before a busy one
+-- hears that there was any.
 local function ring(entries, now)
   local workers = redis.call('ZCOUNT', WORKERS, int(now - WORKER_SEEN_MS), '+inf')
-  for _ = redis.call('LLEN', BELL) + 1, math.min(entries, workers) do
-    redis.call('RPUSH', BELL, 1)
-  end
+  local there, wanted = redis.call('LLEN', BELL), math.min(entries, workers)
+  for _ = there + 1, wanted do redis.call('RPUSH', BELL, 1) end
+  if there < wanted then redis.call('PUBLISH', RUNG, wanted) end
 end
 
 -- All of the job that has an input is there to be taken from now on.

@@ -1,4 +1,4 @@
-"""Hearing at once that a job was cancelled, expired or failed, so that the rest is not scored."""
+"""Hearing at once what the ledger tells all workers: jobs that are gone, and bells put down."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 from rerankq import tls
 from rerankq.ledger import calls
 from rerankq.ledger.calls import Holder
+from rerankq.ledger.keys import Key
 from rerankq.ledger.store import Ledger
 from worker import vital
 from worker.holdings import Holdings
@@ -21,14 +22,15 @@ LISTEN_S = 1.0
 RECONNECT_S = 1.0
 
 
-class Withdrawals:
-    """Listens on the `GONE` channel.
+class Listener:
+    """Listens on the ledger's channels.
 
-    What it misses while Redis is away the keeper finds when it renews the leases, so nothing
-    depends on it but how soon.
+    Of what it misses while Redis is away the keeper finds what is gone when it renews the leases,
+    and the bell asks by itself, so nothing depends on it but how soon.
 
     Args:
-        drop: told the entries of this worker that are gone.
+        drop: told the entries of this worker whose jobs were cancelled, expired or failed.
+        rung: called when a bell was put down.
     """
 
     def __init__(
@@ -38,13 +40,15 @@ class Withdrawals:
         holder: Holder,
         *,
         drop: Callable[[set[str]], None],
+        rung: Callable[[], None],
     ) -> None:
         self._ledger = ledger
         self._holdings = holdings
         self._holder = holder
         self._drop = drop
+        self._rung = rung
         self._stopped = threading.Event()
-        self._thread = vital.thread("withdrawals", self._run)
+        self._thread = vital.thread("listener", self._run)
 
     def start(self) -> None:
         self._thread.start()
@@ -56,10 +60,13 @@ class Withdrawals:
     def _run(self) -> None:
         while not self._stopped.is_set():
             try:
-                for job_id in self._ledger.gone(LISTEN_S, until=self._stopped.is_set):
-                    self._drop(self._gone(self._holdings.of_job(job_id)))
+                for channel, said in self._ledger.told(LISTEN_S, until=self._stopped.is_set):
+                    if channel is Key.RUNG:
+                        self._rung()
+                    else:
+                        self._drop(self._gone(self._holdings.of_job(said)))
             except RedisError as error:
-                log.warning("withdrawals not heard", extra={"reason": tls.reason(error)})
+                log.warning("channels not heard", extra={"reason": tls.reason(error)})
                 self._stopped.wait(RECONNECT_S)
 
     def _gone(self, entries: set[str]) -> set[str]:
