@@ -8,13 +8,12 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterable, Iterator
-from itertools import accumulate
 
 from benchmarks.peers.lines import serve, timed
 from benchmarks.texts import Job
 from rerankq.settings import Settings
-from worker.engine.interface import Engine, Pair, Profile
-from worker.planner import LOOKAHEAD_BUDGETS, plan, prices
+from worker.engine.interface import Engine, Pair
+from worker.planner import LOOKAHEAD_BUDGETS, plan
 
 SLICE = 256  # documents that are tokenized at once, as many as a shard may have
 
@@ -28,7 +27,7 @@ def scored(engine: Engine, jobs: Iterable[Job]) -> Iterator[list[tuple[int, floa
     coming = _encoded(engine, jobs)
     waiting: list[tuple[int, Pair]] = []
     while True:
-        _fill(waiting, coming, profile)
+        _fill(waiting, coming, LOOKAHEAD_BUDGETS * profile.token_budget)
         if not waiting:
             return
         chosen = plan([pair for _, pair in waiting], profile.token_budget, profile.layout)
@@ -54,20 +53,11 @@ def _encoded(engine: Engine, jobs: Iterable[Job]) -> Iterator[tuple[int, Pair]]:
                 number += 1
 
 
-def _fill(
-    waiting: list[tuple[int, Pair]], coming: Iterator[tuple[int, Pair]], profile: Profile
-) -> None:
-    """Take what comes, until a plan would look no further."""
-
-    def pairs() -> Iterator[Pair]:
-        yield from [pair for _, pair in waiting]
-        for item in coming:
-            waiting.append(item)
-            yield item[1]
-
-    for total in accumulate(prices(pairs(), profile.layout)):
-        if total > LOOKAHEAD_BUDGETS * profile.token_budget:
-            return
+def _fill(waiting: list[tuple[int, Pair]], coming: Iterator[tuple[int, Pair]], tokens: int) -> None:
+    held = sum(pair.length for _, pair in waiting)
+    while held <= tokens and (item := next(coming, None)) is not None:
+        waiting.append(item)
+        held += item[1].length
 
 
 def main() -> None:

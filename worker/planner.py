@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate
+from collections.abc import Sequence
 
 from worker.engine.interface import Layout, Pair
 
@@ -26,7 +25,7 @@ def plan(
 
     Returns: indexes into `waiting`, longest pair first.
     """
-    near = _lookahead(waiting, LOOKAHEAD_BUDGETS * budget, layout)
+    near = _lookahead(waiting, LOOKAHEAD_BUDGETS * budget)
     if layout is Layout.PACKED:
         chosen = _plan_packed(near, len(waiting) if leading is None else leading, budget)
     else:
@@ -40,18 +39,8 @@ def cost(pairs: Sequence[Pair], layout: Layout) -> int:
     """Tokens the device computes for this batch."""
     if layout is Layout.PADDED:
         return len(pairs) * max(pair.length for pair in pairs)
-    return sum(prices(pairs, layout))
-
-
-def prices(pairs: Iterable[Pair], layout: Layout) -> Iterator[int]:
-    """Tokens the device computes for each beside those before it, padding apart."""
-    paid: set[int] = set()
-    for pair in pairs:
-        if layout is Layout.PACKED and id(pair.shared) in paid:
-            yield len(pair.own)
-        else:
-            paid.add(id(pair.shared))
-            yield pair.length
+    prefixes = {id(pair.shared): len(pair.shared) for pair in pairs}
+    return sum(len(pair.own) for pair in pairs) + sum(prefixes.values())
 
 
 def spread(pairs: Sequence[Pair], lanes: int, layout: Layout) -> list[list[int]]:
@@ -65,20 +54,22 @@ def spread(pairs: Sequence[Pair], lanes: int, layout: Layout) -> list[list[int]]
         row = sorted(range(len(pairs)), key=lambda i: (first[id(pairs[i].shared)], i))
     else:
         row = sorted(range(len(pairs)), key=lambda i: -pairs[i].length)
-    tokens = [len(pairs[i].own) if layout is Layout.PACKED else pairs[i].length for i in row]
-    share = sum(tokens) / lanes
+    prices = [len(pairs[i].own) if layout is Layout.PACKED else pairs[i].length for i in row]
+    share = sum(prices) / lanes
     parts: list[list[int]] = [[]]
     before = 0
-    for i, own in zip(row, tokens, strict=True):
-        if parts[-1] and len(parts) < lanes and before + own / 2 > len(parts) * share:
+    for i, price in zip(row, prices, strict=True):
+        if parts[-1] and len(parts) < lanes and before + price / 2 > len(parts) * share:
             parts.append([])
         parts[-1].append(i)
-        before += own
+        before += price
     return parts
 
 
-def _lookahead(waiting: Sequence[Pair], tokens: int, layout: Layout) -> Sequence[Pair]:
-    for i, total in enumerate(accumulate(prices(waiting, layout))):
+def _lookahead(waiting: Sequence[Pair], tokens: int) -> Sequence[Pair]:
+    total = 0
+    for i, pair in enumerate(waiting):
+        total += pair.length
         if total > tokens:
             return waiting[: max(1, i)]
     return waiting

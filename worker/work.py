@@ -141,18 +141,15 @@ def twins(items: Iterable[Item], tokens: int) -> list[Twins]:
     """Items of equal pairs together, in the order of the first of each.
 
     Args:
-        tokens: of different pairs, a prefix once; no more of the items are looked at, but for at
-            least one.
+        tokens: of different pairs; no more of the items are looked at, but for at least one.
     """
     found: dict[tuple[int, tuple[int, ...]], Twins] = {}
-    paid: set[int] = set()
     for item in items:
+        pair = item.pair
         # By the prefix's identity, as `Pair` has it: equal ones are one object.
-        pair, prefix = item.pair, id(item.pair.shared)
-        same = found.setdefault((prefix, pair.own), [])
+        same = found.setdefault((id(pair.shared), pair.own), [])
         if not same:
-            tokens -= len(pair.own) if prefix in paid else pair.length
-            paid.add(prefix)
+            tokens -= pair.length
             if tokens < 0 and len(found) > 1:
                 found.popitem()
                 break

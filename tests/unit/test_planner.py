@@ -55,12 +55,6 @@ def test_padded_batch_is_full_when_enough_is_there() -> None:
     assert len(plan(waiting, 2048, Layout.PADDED)) == 2048 // 50
 
 
-def test_packed_batch_is_full_however_long_the_prefix_is() -> None:
-    long = tuple(range(900))
-    waiting = [Pair(long, tuple(range(50)))] * 100
-    assert len(plan(waiting, 2048, Layout.PACKED)) == (2048 - 900) // 50
-
-
 @pytest.mark.parametrize("layout", Layout)
 @given(waiting=pairs, budget=st.integers(64, 1024), data=st.data())
 def test_those_that_lead_are_planned_as_if_alone(
