@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 
 def least_times(
-    runs: Sequence[Callable[[], object]], rounds: int, hopeless: float = math.inf
+    runs: Sequence[Callable[[], object]],
+    rounds: int,
+    hopeless: float = math.inf,
+    further_s: float = 0.0,
 ) -> list[float]:
     """Least seconds of each, taken in turn.
 
@@ -16,9 +19,10 @@ def least_times(
 
     Args:
         hopeless: what took so many times as long as another is not run again.
+        further_s: after these rounds further ones are begun for so long.
     """
     least = [math.inf for _ in runs]
-    for number in range(rounds):
+    for number in _rounds(rounds, further_s):
         for index, run in enumerate(runs):
             if number and least[index] > hopeless * min(least):
                 continue
@@ -26,6 +30,13 @@ def least_times(
             run()
             least[index] = min(least[index], time.perf_counter() - started)
     return least
+
+
+def _rounds(at_least: int, further_s: float) -> Iterator[int]:
+    yield from range(at_least)
+    until = time.perf_counter() + further_s
+    while time.perf_counter() < until:
+        yield at_least
 
 
 def preferred(costs: Sequence[float], noise: float) -> int:
