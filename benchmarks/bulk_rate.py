@@ -1,6 +1,6 @@
 """What `rerankq bulk` costs beside the engine alone, and what it gains over a loop of requests.
 
-    python -m benchmarks.bulk_rate --pairs 9000 --rounds 3
+    python -m benchmarks.bulk_rate --pairs 48000 --rounds 2
 
 The same records of the same file with the demo model in float32, in turn, round after round:
   rerankq's engine  in-process: the file is read, all pairs are planned into batches
@@ -8,6 +8,8 @@ The same records of the same file with the demo model in float32, in turn, round
   CrossEncoder loop one request a record, one after the other, to a FastAPI server that calls
                     sentence-transformers' `CrossEncoder.predict`, all with their defaults; a
                     tenth of the records, since it is slow
+
+Engine and worker find their token budgets by trials of their own; `--budget` gives one to both.
 """
 
 from __future__ import annotations
@@ -45,21 +47,24 @@ def main() -> None:
     )
     parser.add_argument("--pairs", type=int, default=9_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--budget", type=int)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        _measure(Path(folder), args.pairs, args.rounds)
+        _measure(Path(folder), args.pairs, args.rounds, args.budget)
 
 
-def _measure(folder: Path, pairs: int, rounds: int) -> None:
+def _measure(folder: Path, pairs: int, rounds: int, budget: int | None) -> None:
     model = shapes.directory(DEMO_SHAPE)
     given = folder / "in.jsonl"
     with given.open("w") as file:
         file.writelines(json.dumps(one) + "\n" for one in records(pairs // DOCUMENTS))
     variables = {"RERANKQ_MODEL": str(model), "RERANKQ_DTYPE": "float32", "RERANKQ_DEVICE": "cpu"}
+    if budget is not None:
+        variables["RERANKQ_TOKEN_BUDGET"] = str(budget)
     system = LocalSystem(folder / "run", workers=1, env=machine.environment() | variables)
     python = environments.python_of("crossencoder")
     with ExitStack() as until_end:
-        ours = engine(model, "float32")
+        ours = engine(model, "float32", budget)
         until_end.callback(ours.close)
         system.start()
         until_end.callback(system.stop)
@@ -78,6 +83,7 @@ def _rounds(ways: Ways, rounds: int) -> None:
     for number in range(rounds + 1):  # the first one warms up
         for name, measure in ways.items():
             rate = measure()
+            print(f"  {name}: {rate:.0f} pairs/s{'' if number else ', to warm up'}", flush=True)
             if number:
                 rates[name].append(rate)
     print(f"{rounds} rounds; pairs/s: median (min to max)")

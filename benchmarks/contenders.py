@@ -51,9 +51,10 @@ class Contender(Protocol):
 class InProcess:
     """Ours or the seed loop: a process that has no settings to choose."""
 
-    def __init__(self, name: str, module: str, model: Path, dtype: str) -> None:
+    def __init__(self, name: str, module: str, model: Path, dtype: str, *args: str) -> None:
         self.name = name
-        self._process = Process(sys.executable, module, str(model), dtype, str(machine.cores()))
+        threads = str(machine.cores())
+        self._process = Process(sys.executable, module, str(model), dtype, threads, *args)
 
     def score(self, jobs: list[Job]) -> Answer:
         return _answer(self._process.ask(jobs=jobs))
@@ -70,8 +71,10 @@ def seed_loop(model: Path, dtype: str) -> InProcess:
     return InProcess("seed loop", "benchmarks.peers.seedloop", model, dtype)
 
 
-def engine(model: Path, dtype: str) -> InProcess:
-    return InProcess("rerankq's engine", "benchmarks.engine", model, dtype)
+def engine(model: Path, dtype: str, budget: int | None = None) -> InProcess:
+    """Args: budget: tokens of its batches; None: as its own trials say."""
+    args = () if budget is None else (str(budget),)
+    return InProcess("rerankq's engine", "benchmarks.engine", model, dtype, *args)
 
 
 class CrossEncoder:

@@ -1,6 +1,6 @@
 """Our engine in a process of its own, without the queue.
 
-python -m benchmarks.engine MODEL DTYPE THREADS
+python -m benchmarks.engine MODEL DTYPE THREADS [TOKEN_BUDGET]
 """
 
 from __future__ import annotations
@@ -65,9 +65,10 @@ def main() -> None:
 
     from worker.engine.hosted import host
 
-    model, dtype, threads = sys.argv[1:]
+    model, dtype, threads, *budget = sys.argv[1:]
     torch.set_num_threads(int(threads))
-    engine = host(Settings(model=model, dtype=dtype, device="cpu"))
+    given = {"token_budget": int(budget[0])} if budget else {}
+    engine = host(Settings(model=model, dtype=dtype, device="cpu", **given))
     serve(lambda asked: timed(lambda: probabilities(engine, asked["jobs"])) | _profile(engine))
 
 
