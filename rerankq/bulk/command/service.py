@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -49,6 +50,13 @@ class Service(Protocol):
 
     def state(self, batch_id: str) -> BatchState:
         """Raises: NotFound."""
+        ...
+
+    def listening(self, batch_id: str) -> AbstractContextManager[Callable[[float], bool]]:
+        """Gives what waits for so many seconds, or less if it is told that the batch ended.
+
+        It says whether it is told at all, or did nothing but wait.
+        """
         ...
 
     def cancel(self, batch_id: str) -> BatchState:

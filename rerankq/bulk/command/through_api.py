@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,6 +84,14 @@ class ThroughApi:
 
     def state(self, batch_id: str) -> BatchState:
         return of_object(self._client.batch(batch_id))
+
+    @contextmanager
+    def listening(self, batch_id: str) -> Iterator[Callable[[float], bool]]:
+        def wait(seconds: float) -> bool:
+            time.sleep(seconds)
+            return False
+
+        yield wait
 
     def cancel(self, batch_id: str) -> BatchState:
         return of_object(self._client.cancel_batch(batch_id))

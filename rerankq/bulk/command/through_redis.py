@@ -7,7 +7,8 @@ import hashlib
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from redis.exceptions import RedisError
@@ -21,8 +22,8 @@ from rerankq.bulk.command.state import BatchState, of_record
 from rerankq.errors import APIError, ConnectionFailed, Overloaded, UsageError
 from rerankq.ledger import batches
 from rerankq.ledger.async_store import AsyncLedger
-from rerankq.ledger.connection import connect_async, may_pass
-from rerankq.ledger.keys import root_of, tag_of
+from rerankq.ledger.connection import connect, connect_async, may_pass
+from rerankq.ledger.keys import Key, name, root_of, tag_of
 from rerankq.schema import Problem
 from rerankq.settings import Settings
 from rerankq.status import JobStatus
@@ -100,6 +101,12 @@ class ThroughRedis:
             raise service.unknown(batch_id)
         return of_record(record)
 
+    @contextmanager
+    def listening(self, batch_id: str) -> Iterator[Callable[[float], bool]]:
+        channel = name(Key.DONE, root=root_of(self._of_batch(batch_id)))
+        with connect(self._settings.redis_url) as client, client.pubsub() as subscription:
+            yield partial(_until_told, subscription, channel, f"{batch_id} ".encode())
+
     def cancel(self, batch_id: str) -> BatchState:
         self.state(batch_id)
         call = batches.stop(batch_id, JobStatus.CANCELLED)
@@ -152,6 +159,23 @@ class ThroughRedis:
     async def _ledger(self, further: str | None) -> AsyncIterator[AsyncLedger]:
         async with connect_async(self._settings.redis_url) as client:
             yield AsyncLedger(client, root_of(further))
+
+
+def _until_told(subscription: Any, channel: str, words: bytes, seconds: float) -> bool:
+    """Whether it listens; what was told while Redis was away is not heard."""
+    until = time.monotonic() + seconds
+    try:
+        if not subscription.subscribed:
+            subscription.subscribe(channel)
+            return True  # it may have ended before, so the next look is at once
+        while (left := until - time.monotonic()) > 0:
+            message = subscription.get_message(timeout=left)
+            if message and message["type"] == "message" and message["data"].startswith(words):
+                break
+    except RedisError:
+        time.sleep(max(0.0, until - time.monotonic()))
+        return False
+    return True
 
 
 def _further(settings: Settings, model: str | None) -> str | None:
