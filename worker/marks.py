@@ -16,7 +16,7 @@ from worker.work import Work
 
 log = logging.getLogger(__name__)
 
-FRESH_S = 1.0  # a mark of the take's; after a longer pause the entry may be another's
+FRESH_S = 1.0  # a mark; after a longer pause the entry may be another's
 
 
 class Marks:
@@ -26,11 +26,16 @@ class Marks:
         self._ledger = ledger
         self._holder = holder
         self._drop = drop
+        self._told: dict[str, float] = {}  # entry -> monotonic time, of the last second
 
     def before_launch(self, works: list[Work]) -> list[Work]:
         """Mark what is about to be on the device; returns what is gone from it."""
-        fresh = time.monotonic() - FRESH_S
-        entries = [work.entry for work in works if work.entry and work.marked < fresh]
+        now = time.monotonic()
+        fresh = now - FRESH_S
+        # A chunk has many works, and some of it is in every batch for seconds.
+        self._told = {entry: at for entry, at in self._told.items() if at >= fresh}
+        untold = {work.entry for work in works if work.entry and work.marked < fresh}
+        entries = sorted(untold - self._told.keys())
         for work in works:
             work.marked = 0.0  # its next batch asks again whether it is gone
         if not entries:
@@ -42,6 +47,7 @@ class Marks:
             # Scoring what may be gone wastes a batch; not scoring would stop the device.
             log.warning("launched unmarked", extra={"reason": tls.reason(error)})
             return []
+        self._told |= dict.fromkeys(set(entries) - gone, now)
         self._drop(gone)
         # By the works at hand: one that was tokenized after its entry was given up is in no index.
         return [work for work in works if work.entry in gone]

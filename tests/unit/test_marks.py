@@ -50,6 +50,24 @@ def test_what_the_take_marked_is_not_marked_again_for_its_first_batch(
     assert told(ledger) == ["a", "b"], "its second batch asks whether it is gone"
 
 
+def test_an_entry_of_many_batches_is_marked_once_a_second(
+    marks: Marks, ledger: MagicMock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    for _ in range(40):  # four seconds
+        marks.before_launch([work("a"), work("a")])
+        clock[0] += FRESH_S / 10
+    assert 4 <= len(told(ledger)) <= 5
+
+
+def test_a_mark_that_redis_may_not_have_is_tried_again(marks: Marks, ledger: MagicMock) -> None:
+    ledger.run.side_effect = redis.ConnectionError
+    marks.before_launch([work("a")])
+    marks.before_launch([work("a")])
+    assert told(ledger) == ["a", "a"]
+
+
 def test_others_of_its_batch_are_marked(marks: Marks, ledger: MagicMock) -> None:
     marks.before_launch([work("a", time.monotonic()), work("b")])
     assert told(ledger) == ["b"]
@@ -67,6 +85,8 @@ def test_what_is_gone_is_dropped_and_left_out_of_the_batch(
     works = [work("a"), work("b"), work("a")]  # a chunk has many works
     assert marks.before_launch(works) == [works[0], works[2]]
     assert dropped == [{"a"}]
+    late = work("a")  # it was being tokenized meanwhile
+    assert marks.before_launch([late, work("b")]) == [late]
 
 
 def test_while_redis_is_away_nothing_is_left_out(marks: Marks, ledger: MagicMock) -> None:
