@@ -22,8 +22,9 @@ from worker.room import Closed, Room
 log = logging.getLogger(__name__)
 
 LISTEN_S = 1.0  # also how fast an idle worker notices a stop, and how often a busy one asks untold
-ASK_EVERY_S = 0.01  # at most, while busy
-FULL_S = 0.02  # between two looks whether there is room, while there is none
+ASK_EVERY_S = 0.02  # at most, while busy
+GRACE_S = 0.002  # for an idle worker that is just about to listen
+FULL_S = 0.02  # between two looks whether there is room, or need of a bell, while there is none
 RECONNECT_S = 1.0
 
 
@@ -47,7 +48,7 @@ class Bell:
         self._thread.start()
 
     def listen(self) -> None:
-        """A bell was put down, which an idle worker has by now, if there is one."""
+        """A bell was put down; an idle worker that blocks on the list has it by now."""
         self._told = True
         self._room.nudge()
 
@@ -64,6 +65,7 @@ class Bell:
                 return
             except RedisError as error:
                 log.debug("no bell heard", extra={"reason": tls.reason(error)})
+                self._told = True  # it may have been put down all the same
                 self._stopped.wait(RECONNECT_S)
 
     def _heard(self) -> bool:
@@ -78,9 +80,9 @@ class Bell:
 
     def _heard_while_busy(self) -> bool:
         self._room.wait_until(lambda: self._told or self._room.empty, LISTEN_S)
-        pause = self._asked + ASK_EVERY_S - time.monotonic()
-        self._room.wait_until(lambda: self._room.empty, max(0.0, pause))
-        if self._room.empty or self._room.free <= 0:
+        pause = max(GRACE_S, self._asked + ASK_EVERY_S - time.monotonic())
+        self._room.wait_until(lambda: self._room.empty, pause)
+        if self._room.empty or self._room.free <= 0 or self._intake.left:
             return False
         self._told = False  # first, or what is put down meanwhile would be forgotten
         heard = self._ledger.heard(0)

@@ -21,6 +21,7 @@ class Holdings:
         self._tokens: dict[str, int] = {}
         self._works: dict[str, Work] = {}
         self._since: dict[str, float] = {}  # entry that is being tokenized -> monotonic time
+        self._marked: dict[str, float] = {}  # entry that is on the device -> monotonic time
         self._lock = threading.Lock()
 
     def add(self, entry: str, tokens: int) -> bool:
@@ -44,6 +45,7 @@ class Holdings:
         for entry in entries:
             with self._lock:
                 tokens = self._tokens.pop(entry, None)
+                self._marked.pop(entry, None)
                 work = self._works.pop(entry, None)
             if tokens is not None:
                 self._room.give_back(tokens)
@@ -68,6 +70,16 @@ class Holdings:
         since = time.monotonic() - seconds
         with self._lock:
             return {entry for entry, began in self._since.items() if began < since}
+
+    def mark(self, entries: Iterable[str], at: float) -> None:
+        """The ledger was told that these are on the device."""
+        with self._lock:
+            self._marked |= {entry: at for entry in entries if entry in self._tokens}
+
+    def marked(self, since: float) -> set[str]:
+        """Entries of which it was told then or later, and which are still held."""
+        with self._lock:
+            return {entry for entry, at in self._marked.items() if at >= since}
 
     def holds(self, entry: str) -> bool:
         with self._lock:

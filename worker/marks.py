@@ -12,6 +12,7 @@ from rerankq import tls
 from rerankq.ledger import calls
 from rerankq.ledger.calls import Holder
 from rerankq.ledger.store import Ledger
+from worker.holdings import Holdings
 from worker.work import Work
 
 log = logging.getLogger(__name__)
@@ -22,22 +23,28 @@ FRESH_S = 1.0  # a mark; after a longer pause the entry may be another's
 class Marks:
     """Args: drop: told the entries that turn out to be this worker's no longer."""
 
-    def __init__(self, ledger: Ledger, holder: Holder, *, drop: Callable[[set[str]], None]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        holdings: Holdings,
+        holder: Holder,
+        *,
+        drop: Callable[[set[str]], None],
+    ) -> None:
         self._ledger = ledger
+        self._holdings = holdings
         self._holder = holder
         self._drop = drop
-        self._told: dict[str, float] = {}  # entry -> monotonic time, of the last second
 
     def before_launch(self, works: list[Work]) -> list[Work]:
         """Mark what is about to be on the device; returns what is gone from it."""
         now = time.monotonic()
         fresh = now - FRESH_S
+        unmarked = {work.entry for work in works if work.entry and work.marked < fresh}
         # A chunk has many works, and some of it is in every batch for seconds.
-        self._told = {entry: at for entry, at in self._told.items() if at >= fresh}
-        untold = {work.entry for work in works if work.entry and work.marked < fresh}
-        entries = sorted(untold - self._told.keys())
+        entries = sorted(unmarked - self._holdings.marked(fresh))
         for work in works:
-            work.marked = 0.0  # its next batch asks again whether it is gone
+            work.marked = 0.0  # the take's; its next batch asks whether it is gone
         if not entries:
             return []
         holder = self._holder
@@ -47,7 +54,7 @@ class Marks:
             # Scoring what may be gone wastes a batch; not scoring would stop the device.
             log.warning("launched unmarked", extra={"reason": tls.reason(error)})
             return []
-        self._told |= dict.fromkeys(set(entries) - gone, now)
+        self._holdings.mark(set(entries) - gone, now)
         self._drop(gone)
         # By the works at hand: one that was tokenized after its entry was given up is in no index.
         return [work for work in works if work.entry in gone]

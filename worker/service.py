@@ -70,7 +70,7 @@ class Worker:
         self._completion = Completion(
             ledger, holdings, profile, self.id, scored=self.encoder.keep, after=self._look_again
         )
-        marks = Marks(ledger, holder, drop=self._drop)
+        marks = Marks(ledger, holdings, holder, drop=self._drop)
         self.coalescer = Coalescer(engine, before_launch=marks.before_launch)
         self._keeper = self._make_keeper(info, holder)
         self.redis_now_ms = self._keeper.redis_now_ms

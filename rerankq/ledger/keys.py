@@ -56,6 +56,7 @@ class Key(StrEnum):
     SCORE = "score:"  # + digest of a pair and its model: string, its score; lives RERANKQ_CACHE_TTL
     RUNG = "rung"  # channel, tells busy workers that a bell was put down
     DONE = "done"  # channel, "<id> <status> <lane> <ms from created to finished>"
+    ENDED = "ended:"  # + id: channel, tells who waits for that batch its final status
     GONE = "gone"  # channel, id of a job that ended with entries open: workers drop them
 
 

@@ -158,16 +158,19 @@ def blocked(server: redis.Redis) -> int:
 
 
 def test_an_idle_worker_is_woken_and_not_a_busy_one(
-    empty_redis: redis.Redis, listeners: list[Ears]
+    empty_redis: redis.Redis, listeners: list[Ears], bench: Bench
 ) -> None:
     busy, idle = listeners
     busy.room.take(10)
     busy.bell.start()
     idle.bell.start()
-    for _ in range(20):
-        eventually(lambda: blocked(empty_redis) == 1, 10)
-        empty_redis.rpush(BELL, 1)
-        assert idle.looked()
+    alive(bench, "busy", "idle")
+    with busy.told():
+        eventually(lambda: empty_redis.pubsub_numsub(name(Key.RUNG))[0][1] == 1, 10)
+        for _ in range(20):
+            eventually(lambda: blocked(empty_redis) == 1, 10)
+            bench.commit()
+            assert idle.looked()
     assert not busy.looks.acquire(blocking=False)
     idle.room.take(10)
     eventually(lambda: blocked(empty_redis) == 0, 10)

@@ -29,12 +29,10 @@ def test_who_waits_is_told_of_its_own_batch_alone(redis_url: str, empty_redis: r
         assert wait(LONG_S), "at once, since it may have ended before"
         waiting = threading.Thread(target=lambda: answers.put(wait(LONG_S)))
         waiting.start()
-        others = f"{BATCH}0 succeeded bulk 5", "job_1 succeeded bulk 5"
-        for said in others:
-            assert empty_redis.publish(name(Key.DONE), said) == 1
+        assert empty_redis.publish(name(Key.ENDED, f"{BATCH}0"), "succeeded") == 0
         waiting.join(0.3)
         assert waiting.is_alive()
-        empty_redis.publish(name(Key.DONE), f"{BATCH} succeeded bulk 5")
+        assert empty_redis.publish(name(Key.ENDED, BATCH), "succeeded") == 1
         assert answers.get(timeout=10)
         waiting.join(10)
 
@@ -49,7 +47,7 @@ def test_without_redis_it_waits_as_long_as_it_was_asked_to() -> None:
 
 def test_it_listens_again_after_redis_cut_it_off(redis_url: str, empty_redis: redis.Redis) -> None:
     def listeners() -> int:
-        return int(empty_redis.pubsub_numsub(name(Key.DONE))[0][1])  # type: ignore[index]
+        return int(empty_redis.pubsub_numsub(name(Key.ENDED, BATCH))[0][1])  # type: ignore[index]
 
     with service(redis_url).listening(BATCH) as wait:
         assert wait(LONG_S)

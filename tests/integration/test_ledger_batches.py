@@ -349,3 +349,16 @@ def test_a_batch_is_in_no_list_of_jobs(bench: Bench) -> None:
     assert bench.redis.zrange(name(Key.JOBS, "o"), 0, -1) == []
     listed = bench.redis.zrange(name(Key.JOBS, batches.listed_as("o")), 0, -1)
     assert listed == [batch_id.encode()]
+
+
+def test_who_waits_for_a_batch_is_told_of_its_end_and_of_no_job_s(bench: Bench) -> None:
+    with bench.redis.pubsub(ignore_subscribe_messages=True) as subscription:
+        subscription.psubscribe(name(Key.ENDED, "*"))
+        subscription.get_message(timeout=1)
+        bench.finish(bench.commit().about, JobStatus.CANCELLED)
+        batch_id = enlist(bench).about
+        bench.ledger.run(batches.stop(batch_id, JobStatus.FAILED, at_once=True))
+        message = subscription.get_message(timeout=5)
+        assert message is not None
+        assert message["channel"].decode() == name(Key.ENDED, batch_id)
+        assert subscription.get_message(timeout=0.1) is None

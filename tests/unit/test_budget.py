@@ -12,6 +12,7 @@ import torch
 from worker.budget import LEAST, TokenBudget
 from worker.engine import budget
 from worker.engine.interface import Layout, OutOfMemory, Pair
+from worker.engine.trial import least_times
 from worker.planner import cost
 
 SAMPLE = Pair((1,), (2,) * 400)
@@ -50,6 +51,24 @@ def test_the_smallest_that_is_about_as_fast_as_any(monkeypatch: pytest.MonkeyPat
 def test_a_moment_s_noise_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
     rates = [9_000, 9_000, 50_000, 51_000, 60_000]
     assert found(monkeypatch, rates, disturbed=1 + budget.ROUNDS) == 4_096
+
+
+def test_a_slow_device_is_not_tried_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, passes = [0.0], list[int]()
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+
+    def rounds(seconds: float) -> int:
+        passes.clear()
+
+        def run() -> None:
+            passes.append(1)
+            clock[0] += seconds
+
+        least_times([run], budget.ROUNDS, further_s=budget.FURTHER_S)
+        return len(passes)
+
+    assert rounds(1.1 * budget.FURTHER_S) == budget.ROUNDS
+    assert rounds(0.3 * budget.FURTHER_S) == budget.ROUNDS + 3
 
 
 def test_no_batch_takes_much_longer_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,7 +48,16 @@ def admitted(under_test: Flow, looks: list[int]) -> int:
     raise AssertionError("it never waits")
 
 
-def test_the_window_counts_what_a_batch_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+LONG_PREFIX = [Pair(PREFIX, (n,) * 10) for n in range(10)]  # 1,000 tokens, 9,100 by lengths
+ONE_LONG = [Pair((), (n,) * (820 if n == 0 else 20)) for n in range(10)]  # 1,000, padded 8,200
+
+
+@pytest.mark.parametrize(
+    ("layout", "pairs"), [(Layout.PACKED, LONG_PREFIX), (Layout.PADDED, ONE_LONG)]
+)
+def test_the_window_counts_what_fills_a_batch(
+    layout: Layout, pairs: list[Pair], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(flow, "LOOK_S", 0.01)
     coalescer, looks = Coalescer(), [0]
 
@@ -57,10 +66,10 @@ def test_the_window_counts_what_a_batch_costs(monkeypatch: pytest.MonkeyPatch) -
         return looks[0] > 0
 
     def encode(*_: Any) -> Encoded:
-        return Encoded([Pair(PREFIX, (n,) * 10) for n in range(10)], {}, ())
+        return Encoded(pairs, {}, ())
 
     whole: dict[str, Any] = {"encoder": SimpleNamespace(encode=encode), "coalescer": coalescer}
-    profile: Any = SimpleNamespace(layout=Layout.PACKED, model="m", revision="r")
+    profile: Any = SimpleNamespace(layout=layout, model="m", revision="r")
     under_test = Flow(
         **whole,
         profile=profile,
@@ -73,7 +82,7 @@ def test_the_window_counts_what_a_batch_costs(monkeypatch: pytest.MonkeyPatch) -
         watch=nullcontext,
         scored=lambda _: None,
     )
-    assert admitted(under_test, looks) == 3  # 900 + 10 x 10 tokens each, though 9,100 by lengths
+    assert admitted(under_test, looks) == 3
     coalescer.end()
     assert admitted(under_test, looks) == 1
     while coalescer.works:

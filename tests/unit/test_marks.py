@@ -10,7 +10,9 @@ import redis
 
 from rerankq.ledger.calls import Holder
 from worker.engine.interface import Pair
+from worker.holdings import Holdings
 from worker.marks import FRESH_S, Marks
+from worker.room import Room
 from worker.work import Work
 
 
@@ -25,8 +27,16 @@ def dropped() -> list[set[str]]:
 
 
 @pytest.fixture
-def marks(ledger: MagicMock, dropped: list[set[str]]) -> Marks:
-    return Marks(ledger, Holder("w", "model", 30_000), drop=dropped.append)
+def holdings() -> Holdings:
+    held = Holdings(Room(1_000, reserve=0))
+    held.add("a", 1)
+    held.add("b", 1)
+    return held
+
+
+@pytest.fixture
+def marks(ledger: MagicMock, holdings: Holdings, dropped: list[set[str]]) -> Marks:
+    return Marks(ledger, holdings, Holder("w", "model", 30_000), drop=dropped.append)
 
 
 def work(entry: str, marked: float = 0.0) -> Work:
@@ -59,6 +69,19 @@ def test_an_entry_of_many_batches_is_marked_once_a_second(
         marks.before_launch([work("a"), work("a")])
         clock[0] += FRESH_S / 10
     assert 4 <= len(told(ledger)) <= 5
+
+
+def test_what_was_given_up_is_asked_for_though_it_was_just_marked(
+    marks: Marks, ledger: MagicMock, holdings: Holdings
+) -> None:
+    marks.before_launch([work("a"), work("b")])
+    assert told(ledger) == ["a", "b"]
+    holdings.remove(["a"])  # it was cancelled, and its chunk does not know yet
+    marks.before_launch([work("a"), work("b")])
+    assert told(ledger) == ["a"]
+    holdings.add("a", 1)  # or handed back, and taken again
+    marks.before_launch([work("a"), work("b")])
+    assert told(ledger) == ["a"]
 
 
 def test_a_mark_that_redis_may_not_have_is_tried_again(marks: Marks, ledger: MagicMock) -> None:

@@ -160,8 +160,12 @@ class Flow:
             self._keep(work)
 
     def _cost(self, work: Work) -> int:
-        """As a batch counts it: by lengths, many pairs with a long prefix would not fill one."""
-        return cost(work.pairs, self._profile.layout) if work.pairs else 0
+        """As a batch counts it, or by lengths, if those are less: many pairs with a long prefix do
+        not fill a batch, nor does padding to the longest, whose company is of other records."""
+        if not work.pairs:
+            return 0
+        lengths = sum(pair.length for pair in work.pairs)
+        return min(lengths, cost(work.pairs, self._profile.layout))
 
     def _wait(self, condition: Callable[[], bool]) -> None:
         """Raises: Abandoned."""

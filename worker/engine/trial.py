@@ -19,7 +19,7 @@ def least_times(
 
     Args:
         hopeless: what took so many times as long as another is not run again.
-        further_s: after these rounds further ones are begun for so long.
+        further_s: as many further rounds follow as fit into it, each by what the last one took.
     """
     least = [math.inf for _ in runs]
     for number in _rounds(rounds, further_s):
@@ -33,9 +33,13 @@ def least_times(
 
 
 def _rounds(at_least: int, further_s: float) -> Iterator[int]:
-    yield from range(at_least)
-    until = time.perf_counter() + further_s
-    while time.perf_counter() < until:
+    began = time.perf_counter()
+    for number in range(at_least):
+        began = time.perf_counter()
+        yield number
+    while 0 < (took := time.perf_counter() - began) <= further_s:
+        further_s -= took
+        began = time.perf_counter()
         yield at_least
 
 

@@ -8,7 +8,6 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from functools import partial
 from typing import Any, TypeVar
 
 from redis.exceptions import RedisError
@@ -33,6 +32,7 @@ T = TypeVar("T")
 OWNER = ""  # as of jobs that are submitted without a key
 RECENT = 100
 FIRST_PAUSE_S = 0.25
+DEAF_S = 1.0  # at most, when a connection was cut, before it is listened to again
 TITLE = "Too Many Requests"
 
 
@@ -103,9 +103,9 @@ class ThroughRedis:
 
     @contextmanager
     def listening(self, batch_id: str) -> Iterator[Callable[[float], bool]]:
-        channel = name(Key.DONE, root=root_of(self._of_batch(batch_id)))
+        channel = name(Key.ENDED, batch_id, root_of(self._of_batch(batch_id)))
         with connect(self._settings.redis_url) as client, client.pubsub() as subscription:
-            yield partial(_until_told, subscription, channel, f"{batch_id} ".encode())
+            yield _Told(subscription, channel)
 
     def cancel(self, batch_id: str) -> BatchState:
         self.state(batch_id)
@@ -161,21 +161,32 @@ class ThroughRedis:
             yield AsyncLedger(client, root_of(further))
 
 
-def _until_told(subscription: Any, channel: str, words: bytes, seconds: float) -> bool:
-    """Whether it listens; what was told while Redis was away is not heard."""
-    until = time.monotonic() + seconds
-    try:
-        if not subscription.subscribed:
-            subscription.subscribe(channel)
-            return True  # it may have ended before, so the next look is at once
-        while (left := until - time.monotonic()) > 0:
-            message = subscription.get_message(timeout=left)
-            if message and message["type"] == "message" and message["data"].startswith(words):
-                break
-    except RedisError:
-        time.sleep(max(0.0, until - time.monotonic()))
-        return False
-    return True
+class _Told:
+    """Waits on the channel of one batch; see `Service.listening`."""
+
+    def __init__(self, subscription: Any, channel: str) -> None:
+        self._subscription = subscription
+        self._channel = channel
+        self._listens = False
+
+    def __call__(self, seconds: float) -> bool:
+        until = time.monotonic() + seconds
+        try:
+            if not self._subscription.subscribed:
+                self._subscription.subscribe(self._channel)
+            while (left := until - time.monotonic()) > 0:
+                message = self._subscription.get_message(timeout=left)
+                if message is not None:
+                    # Once it listens, too: the batch may have ended before, so the next look is at
+                    # once.
+                    self._listens = True
+                    break
+        except RedisError:
+            left = until - time.monotonic()
+            time.sleep(max(0.0, min(left, DEAF_S) if self._listens else left))
+            self._listens = False
+            self._subscription.reset()
+        return self._listens
 
 
 def _further(settings: Settings, model: str | None) -> str | None:

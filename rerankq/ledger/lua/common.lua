@@ -83,7 +83,7 @@ local function count(status, lane)
 end
 
 -- Wakes as many workers as there are entries for. With none alive nobody would take the bells away;
--- one that starts looks by itself. An idle one blocks on the list and has its bell before a busy one
+-- one that starts looks by itself. An idle one that blocks on the list has its bell before a busy one
 -- hears that there was any.
 local function ring(entries, now)
   local workers = redis.call('ZCOUNT', WORKERS, int(now - WORKER_SEEN_MS), '+inf')
@@ -160,6 +160,7 @@ local function finish(id, status, problem, now)
   if status == 'failed' and told then redis.call('HINCRBY', FAILURES, told.code, 1) end
   redis.call('PUBLISH', DONE, id .. ' ' .. status .. ' ' .. header.lane .. ' ' ..
     int(now - header.created))
+  if header.lane == CHUNKS then redis.call('PUBLISH', ENDED .. id, status) end
   if #open > 0 then redis.call('PUBLISH', GONE, id) end
   return #open
 end
