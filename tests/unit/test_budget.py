@@ -19,13 +19,19 @@ SAMPLE = Pair((1,), (2,) * 400)
 
 
 def found(
-    monkeypatch: pytest.MonkeyPatch, rates: Sequence[int], fits: int = 10**6, disturbed: int = 0
+    monkeypatch: pytest.MonkeyPatch,
+    rates: Sequence[int],
+    fits: int = 10**6,
+    disturbed: int = 0,
+    around_s: float = 0.0,
 ) -> int:
     """The chosen size on a device that does so many tokens/s in batches of each size.
 
     Args:
         disturbed: so many first passes of the largest take twice as long.
+        around_s: what a batch costs beside its pass.
     """
+    monkeypatch.setattr(budget, "CPU_AROUND_S", around_s)
     clock, passes = [0.0], list[int]()
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
 
@@ -46,6 +52,15 @@ def test_the_smallest_that_is_about_as_fast_as_any(monkeypatch: pytest.MonkeyPat
     assert found(monkeypatch, [9_000, 9_000, 50_000, 60_000, 61_000]) == 2_048
     assert found(monkeypatch, [9_000, 9_000, 50_000, 51_000, 40_000]) == 1_024
     assert found(monkeypatch, [9_000, 9_000, 50_000, 40_000, 60_000]) == 4_096
+
+
+def test_what_is_around_a_pass_counts_where_passes_are_short(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert found(monkeypatch, [50_000] * 5, around_s=0.0) == 1_024
+    assert found(monkeypatch, [50_000] * 5, around_s=0.0025) == 2_048
+    assert found(monkeypatch, [50_000] * 5, around_s=0.005) == 4_096
+    assert found(monkeypatch, [2_000] * 5, around_s=0.005) == 1_024
 
 
 def test_a_moment_s_noise_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,8 @@ Score = Callable[[Sequence[Pair]], object]
 CPU_SIZES = (256, 512, 1_024, 2_048, 4_096)
 SMALL = 1_024  # below it matrix products are slower: only where a batch takes too long otherwise
 CUDA_SIZES = (2_048, 4_096, 8_192, 16_384, 32_768, 65_536)
-ROUNDS, FURTHER_S = 2, 0.3  # by two rounds of a small model chance decides
+ROUNDS, FURTHER_S = 2, 0.5  # by two rounds of a small model chance decides
+CPU_AROUND_S = 0.0025  # a batch's planning, marking and handing out, on the cores that score
 GAIN = 1.05  # what doubling the batch must win, since a smaller one answers sooner
 LONGEST_S = 2.5  # of a batch: others wait behind it
 OWN_TOKENS = (320, 40, 160, 24, 96)  # of the trial pairs, in turn
@@ -41,9 +42,10 @@ def measure(score: Score, sample: Pair, layout: Layout, device: torch.device) ->
     batches = {n: pairs for n, pairs in fitting.items() if n >= min(SMALL, max(fitting))}
     runs = [partial(score, pairs) for pairs in batches.values()]
     seconds = least_times(runs, ROUNDS, further_s=FURTHER_S)
+    around = CPU_AROUND_S if device.type == "cpu" else 0.0  # a GPU works on meanwhile
     # For each of the pairs' own tokens: a small batch computes its prefix for few.
     costs = [
-        taken / sum(len(pair.own) for pair in pairs)
+        (taken + around) / sum(len(pair.own) for pair in pairs)
         for pairs, taken in zip(batches.values(), seconds, strict=True)
     ]
     sizes = list(batches)
