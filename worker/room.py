@@ -66,8 +66,8 @@ class Room:
             if self._closed:
                 raise Closed
 
-    def wait_until(self, condition: Callable[[], bool], seconds: float) -> None:
-        """At most so long; it is looked at whenever something is given back, and at `nudge`.
+    def wait_until(self, condition: Callable[[], bool], seconds: float | None = None) -> None:
+        """At most so long, if it is given; looked at when something is given back and at `nudge`.
 
         Raises: Closed.
         """
@@ -123,12 +123,7 @@ class Room:
 
     def wait_until_empty(self) -> None:
         """Raises: Closed."""
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self._closed or (self._held == 0 and self._held_by_tasks == 0)
-            )
-            if self._closed:
-                raise Closed
+        self.wait_until(lambda: self._held == 0 and self._held_by_tasks == 0)
 
     def close(self) -> None:
         """Let nobody wait any more."""

@@ -31,6 +31,7 @@ class _Slice:
     log_odds: list[float] = field(default_factory=list)
     truncated: list[int] = field(default_factory=list)  # places in the record
     tokens: int = 0
+    held: int = 0  # of the window
     error: Exception | None = None
 
 
@@ -140,9 +141,9 @@ class Flow:
         )
 
     def _submit(self, work: Work, its: _Slice) -> None:
-        its.tokens = work.tokens
+        its.tokens, its.held = work.tokens, self._cost(work)
         with self._changed:
-            self._held += self._cost(work)
+            self._held += its.held
             self._with_coalescer[id(work)] = work, its
         try:
             self._coalescer.submit(work)
@@ -154,7 +155,7 @@ class Flow:
             _, its = self._with_coalescer.pop(id(work))
             its.log_odds, its.error = work.scores, work.error
             its.truncated = [work.first + place for place in work.truncated]
-            self._held -= self._cost(work)
+            self._held -= its.held
             self._changed.notify_all()
         if work.error is None:
             self._keep(work)
